@@ -1,0 +1,72 @@
+// What the broker needs of a driver: four methods. Behind it: the kernel's device files, the simulated driver, or a
+// recorded trace. Calls come from the thread that runs the worker's loop (specs that may block: from one pool thread
+// at a time per file). The core has checked every size, handle and file before a call gets here; a driver trusts
+// the layout of a call and nothing about its contents.
+#ifndef BROKER_DRIVER_DRIVER_H_
+#define BROKER_DRIVER_DRIVER_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "broker/driver/call.h"
+
+namespace nvshim::broker {
+
+// The numbers of DeviceClass in proto/frame.proto.
+enum class DeviceClass : uint8_t { kCtl = 1, kGpu = 2, kUvm = 3, kUvmTools = 4 };
+
+struct DeviceNode {
+  DeviceClass device_class;
+  uint32_t minor;  // N of /dev/nvidiaN, 0 for the other classes
+};
+
+struct OpenResult {
+  int error;          // errno, 0 = opened
+  DriverFileId file;  // valid with error 0
+};
+
+struct MapResult {
+  int error;  // errno, 0 = mappable
+  int fd;     // valid with error 0; owned by the caller
+};
+
+struct GpuInfo {
+  uint32_t minor;
+  std::string bus_id;  // "0000:01:00.0"
+  std::string name;    // as nvidia-smi prints it
+  std::string uuid;    // "GPU-..." 40 characters
+};
+
+struct DriverInfo {
+  std::string version;  // "535.261.03"
+  uint32_t uvm_major;
+  std::vector<GpuInfo> gpus;
+  std::vector<std::pair<std::string, std::string>> files;  // path below /proc or /sys, contents
+};
+
+class Driver {
+ public:
+  virtual ~Driver() = default;
+
+  virtual const DriverInfo& info() const = 0;
+
+  // Opens a device node; blocking. `flags` are the guest's O_* flags.
+  virtual OpenResult Open(DeviceNode node, uint32_t flags) = 0;
+
+  // Executes `call` on `file` and leaves the results in its segments. Returns the errno of the ioctl, 0 for none;
+  // NV_STATUS fields are inside the bytes.
+  virtual int Ioctl(DriverFileId file, DriverCall& call) = 0;
+
+  // After a call that installed an mmap context on `file` (fd field of use FD_USE_MAPPING): the descriptor that a
+  // guest may mmap at offset 0. EINVAL when `file` has no context.
+  virtual MapResult Map(DriverFileId file) = 0;
+
+  // Closes the file; RM clients made on it are freed as the kernel module does.
+  virtual void Close(DriverFileId file) = 0;
+};
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_DRIVER_DRIVER_H_

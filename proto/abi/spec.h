@@ -1,0 +1,101 @@
+// The ABI tables as constexpr arrays: which ioctls, controls, classes and UVM calls exist for one driver version,
+// and how their parameters are laid out. Generated from proto/abi/<version>.textproto; proto/abi.proto documents each
+// field. Shared by shim and broker: plain data, no code beyond the look-up, no allocation.
+#ifndef PROTO_ABI_SPEC_H_
+#define PROTO_ABI_SPEC_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace nvshim::abi {
+
+enum class Shape : uint8_t { kOpaque, kArray, kControl, kAlloc };
+enum class Direction : uint8_t { kInOut, kIn, kOut, kNull };
+enum class FdUse : uint8_t { kFile, kMapping, kCookie, kIgnored };
+
+inline constexpr uint16_t kNone = 0xffff;  // "no such field" where an offset is expected
+
+struct Pointer {
+  uint16_t offset;        // of the 8-byte pointer inside the parameter struct
+  uint16_t count_offset;  // of the 4-byte count, or kNone: the count is 1
+  uint32_t element_size;  // bytes per count
+  uint32_t size_max;      // the most the driver takes
+  Direction direction;
+};
+
+struct FdField {
+  uint16_t offset;  // of the 4-byte number
+  FdUse use;
+};
+
+template <typename T>
+struct List {  // a constexpr array somewhere in the generated file
+  const T* data = nullptr;
+  size_t size = 0;
+  constexpr const T* begin() const { return data; }
+  constexpr const T* end() const { return data + size; }
+};
+
+struct Spec {
+  uint32_t number;
+  uint32_t size;  // bytes of the parameter struct; 0 = no parameters
+  Shape shape;
+  bool may_block;
+  bool params_optional;    // class: a NULL pAllocParms is legal
+  uint16_t status_offset;  // of the NV_STATUS, or kNone
+  List<Pointer> pointers;
+  List<FdField> fds;
+  List<uint16_t> clients;  // offsets of RM client handles
+  std::string_view name;
+};
+
+// One driver version. The lists are sorted by number.
+struct Table {
+  std::string_view driver_version;
+  List<Spec> escapes;   // by _IOC_NR
+  List<Spec> controls;  // by cmd of NVOS54
+  List<Spec> classes;   // by hClass
+  List<Spec> uvm;       // by request
+};
+
+// The spec of `number`, or null. An escape may have two specs of different size (NV_ESC_RM_ALLOC): `size` picks one;
+// 0 takes the first.
+const Spec* Find(const List<Spec>& specs, uint32_t number, uint32_t size = 0);
+
+// The table of `driver_version` ("535.261.03"), or null when no table is built in.
+const Table* FindTable(std::string_view driver_version);
+
+// All built-in tables, oldest version first.
+List<const Table*> Tables();
+
+// ---- Numbers that both sides take apart themselves ----
+
+// Linux _IOC of the escapes: type 'F', number in the low byte, size in bits 16..29 (nv-ioctl-numbers.h).
+inline constexpr uint32_t kEscapeType = 'F';
+constexpr uint32_t IocType(uint32_t command) { return (command >> 8) & 0xff; }
+constexpr uint32_t IocNumber(uint32_t command) { return command & 0xff; }
+constexpr uint32_t IocSize(uint32_t command) { return (command >> 16) & 0x3fff; }
+
+// NVOS54_PARAMETERS (nvos.h), the struct of NV_ESC_RM_CONTROL; unchanged from 535 to 595.
+namespace nvos54 {
+inline constexpr uint16_t kClient = 0, kObject = 4, kCmd = 8, kFlags = 12, kParams = 16, kParamsSize = 24,
+                          kStatus = 28;
+inline constexpr uint32_t kSize = 32;
+}  // namespace nvos54
+
+// NVOS21_PARAMETERS and NVOS64_PARAMETERS (nvos.h), the two structs of NV_ESC_RM_ALLOC. The first 24 bytes agree.
+namespace nvos21 {
+inline constexpr uint16_t kRoot = 0, kObjectParent = 4, kObjectNew = 8, kClass = 12, kAllocParms = 16,
+                          kParamsSize = 24, kStatus = 28;
+inline constexpr uint32_t kSize = 32;
+}  // namespace nvos21
+namespace nvos64 {
+inline constexpr uint16_t kRoot = 0, kObjectParent = 4, kObjectNew = 8, kClass = 12, kAllocParms = 16,
+                          kRightsRequested = 24, kParamsSize = 32, kFlags = 36, kStatus = 40;
+inline constexpr uint32_t kSize = 48;
+}  // namespace nvos64
+
+}  // namespace nvshim::abi
+
+#endif  // PROTO_ABI_SPEC_H_
