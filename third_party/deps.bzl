@@ -4,6 +4,10 @@ Nothing is downloaded. Project targets name only //third_party:<dep>; a source b
 change of that one target.
 """
 
+def _static(option):
+    """-labsl_x -> the archive by name: product binaries carry their libraries with them."""
+    return "-l:lib" + option[2:] + ".a" if option.startswith("-labsl") else option
+
 def _pkg_config_impl(ctx):
     for name, module in ctx.attr.modules.items():
         result = ctx.execute(["pkg-config", "--libs", module])
@@ -15,7 +19,7 @@ cc_library(
     linkopts = {linkopts},
     visibility = ["//visibility:public"],
 )
-""".format(base = name.split("/")[-1], linkopts = repr(result.stdout.split())))
+""".format(base = name.split("/")[-1], linkopts = repr([_static(option) for option in result.stdout.strip().split(" ")])))
     ctx.file("WORKSPACE", "workspace(name = \"%s\")\n" % ctx.name)
 
 pkg_config = repository_rule(
