@@ -19,7 +19,7 @@ cc_library(
     linkopts = {linkopts},
     visibility = ["//visibility:public"],
 )
-""".format(base = name.split("/")[-1], linkopts = repr([_static(option) for option in result.stdout.split()])))
+""".format(base = name.split("/")[-1], linkopts = repr([_static(option) for option in result.stdout.strip().split(" ")])))
     ctx.file("WORKSPACE", "workspace(name = \"%s\")\n" % ctx.name)
 
 pkg_config = repository_rule(

@@ -1,7 +1,8 @@
-// One driver call as plain data: the request number, the bytes of the parameter struct and of every buffer it points
-// to, and the files that its fd fields name. The core fills it from a frame, a driver executes it in place, the core
-// takes the new bytes back. No pointer inside the bytes is meaningful: which buffer belongs to which pointer is what
-// `segments` says. Nothing here is checked; request_check.h does that before a call is made.
+// One driver call as plain data: the request number, the bytes of the parameter struct and of every buffer it
+// points to, and the files that its fd fields name. The core fills it from a frame, a driver executes it in
+// place, the core takes the new bytes back. No pointer inside the bytes is meaningful: which buffer belongs
+// to which pointer is what `segments` says. Nothing here is checked; request_check.h does that before a call
+// is made.
 #ifndef BROKER_DRIVER_CALL_H_
 #define BROKER_DRIVER_CALL_H_
 
@@ -16,7 +17,7 @@ namespace nvshim::broker {
 using DriverFileId = uint32_t;
 
 struct CallSegment {
-  uint32_t offset;          // of the first byte inside DriverCall::buffer, 8-aligned
+  uint32_t offset;  // of the first byte inside DriverCall::buffer, 8-aligned
   uint32_t size_bytes;
   uint32_t parent;          // segment that holds the pointer to this one; of segment 0: 0
   uint32_t pointer_offset;  // of the 8-byte pointer inside the parent
@@ -30,8 +31,8 @@ struct CallFile {
 };
 
 struct DriverCall {
-  uint32_t command = 0;               // ioctl request number, 32 bits
-  std::vector<uint8_t> buffer;        // bytes of all segments; kept between calls so that nothing is allocated
+  uint32_t command = 0;         // ioctl request number, 32 bits
+  std::vector<uint8_t> buffer;  // bytes of all segments; kept between calls so that nothing is allocated
   std::vector<CallSegment> segments;  // [0] is the struct that the ioctl argument points to
   std::vector<CallFile> files;
 

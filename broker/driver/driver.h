@@ -1,7 +1,7 @@
-// What the broker needs of a driver: four methods. Behind it: the kernel's device files, the simulated driver, or a
-// recorded trace. Calls come from the thread that runs the worker's loop (specs that may block: from one pool thread
-// at a time per file). The core has checked every size, handle and file before a call gets here; a driver trusts
-// the layout of a call and nothing about its contents.
+// What the broker needs of a driver: four methods. Behind it: the kernel's device files, the simulated
+// driver, or a recorded trace. Calls come from the thread that runs the worker's loop (specs that may block:
+// from one pool thread at a time per file). The core has checked every size, handle and file before a call
+// gets here; a driver trusts the layout of a call and nothing about its contents.
 #ifndef BROKER_DRIVER_DRIVER_H_
 #define BROKER_DRIVER_DRIVER_H_
 
@@ -55,12 +55,12 @@ class Driver {
   // Opens a device node; blocking. `flags` are the guest's O_* flags.
   virtual OpenResult Open(DeviceNode node, uint32_t flags) = 0;
 
-  // Executes `call` on `file` and leaves the results in its segments. Returns the errno of the ioctl, 0 for none;
-  // NV_STATUS fields are inside the bytes.
+  // Executes `call` on `file` and leaves the results in its segments. Returns the errno of the ioctl, 0 for
+  // none; NV_STATUS fields are inside the bytes.
   virtual int Ioctl(DriverFileId file, DriverCall& call) = 0;
 
-  // After a call that installed an mmap context on `file` (fd field of use FD_USE_MAPPING): the descriptor that a
-  // guest may mmap at offset 0. EINVAL when `file` has no context.
+  // After a call that installed an mmap context on `file` (fd field of use FD_USE_MAPPING): the descriptor
+  // that a guest may mmap at offset 0. EINVAL when `file` has no context.
   virtual MapResult Map(DriverFileId file) = 0;
 
   // Closes the file; RM clients made on it are freed as the kernel module does.

@@ -1,5 +1,6 @@
 // Compiles ABI tables (text-format AbiTable files) into one C++ source of constexpr arrays, the definition of
-// abi::Tables(). Runs at build time only; a table that contradicts itself fails the build with the line's name.
+// abi::Tables(). Runs at build time only; a table that contradicts itself fails the build with the line's
+// name.
 //   generate OUT.cc TABLE.textproto...
 #include <google/protobuf/io/zero_copy_stream_impl.h>
 #include <google/protobuf/text_format.h>
@@ -37,41 +38,57 @@ std::string Problem(const Spec& spec) {
   const auto inside = [&](uint32_t offset, uint32_t width) { return offset + width <= spec.size(); };
   for (const Pointer& pointer : spec.pointer()) {
     if (!inside(pointer.offset(), 8)) return "a pointer lies outside the struct";
-    if (pointer.has_count_offset() && !inside(pointer.count_offset(), 4)) return "a count lies outside the struct";
-    if (pointer.direction() != DIRECTION_NULL && pointer.element_size() == 0) return "a pointer has no element_size";
+    if (pointer.has_count_offset() && !inside(pointer.count_offset(), 4))
+      return "a count lies outside the struct";
+    if (pointer.direction() != DIRECTION_NULL && pointer.element_size() == 0)
+      return "a pointer has no element_size";
   }
   for (const FdField& fd : spec.fd())
     if (!inside(fd.offset(), 4)) return "an fd field lies outside the struct";
   for (uint32_t client : spec.client())
     if (!inside(client, 4)) return "a client handle lies outside the struct";
+  for (uint32_t object : spec.object())
+    if (!inside(object, 4)) return "an object handle lies outside the struct";
   if (spec.has_status() && !inside(spec.status(), 4)) return "the status lies outside the struct";
   return "";
 }
 
 std::string DirectionName(Direction direction) {
   switch (direction) {
-    case DIRECTION_IN: return "kIn";
-    case DIRECTION_OUT: return "kOut";
-    case DIRECTION_NULL: return "kNull";
-    default: return "kInOut";
+    case DIRECTION_IN:
+      return "kIn";
+    case DIRECTION_OUT:
+      return "kOut";
+    case DIRECTION_NULL:
+      return "kNull";
+    default:
+      return "kInOut";
   }
 }
 
 std::string ShapeName(Shape shape) {
   switch (shape) {
-    case SHAPE_ARRAY: return "kArray";
-    case SHAPE_CONTROL: return "kControl";
-    case SHAPE_ALLOC: return "kAlloc";
-    default: return "kOpaque";
+    case SHAPE_ARRAY:
+      return "kArray";
+    case SHAPE_CONTROL:
+      return "kControl";
+    case SHAPE_ALLOC:
+      return "kAlloc";
+    default:
+      return "kOpaque";
   }
 }
 
 std::string UseName(FdUse use) {
   switch (use) {
-    case FD_USE_MAPPING: return "kMapping";
-    case FD_USE_COOKIE: return "kCookie";
-    case FD_USE_IGNORED: return "kIgnored";
-    default: return "kFile";
+    case FD_USE_MAPPING:
+      return "kMapping";
+    case FD_USE_COOKIE:
+      return "kCookie";
+    case FD_USE_IGNORED:
+      return "kIgnored";
+    default:
+      return "kFile";
   }
 }
 
@@ -98,11 +115,13 @@ class Writer {
     if (!seen_.insert(array + Hex(spec.number()) + ":" + std::to_string(spec.size())).second)
       problems_.push_back(spec.name() + ": its number appears twice");
     const std::string stem = array + "_" + Hex(spec.number()) + "_" + std::to_string(spec.size());
-    std::string line = "    {" + Hex(spec.number()) + ", " + std::to_string(spec.size()) + ", Shape::" +
-                       ShapeName(spec.shape()) + ", " + (spec.may_block() ? "true" : "false") + ", " +
-                       (spec.params_optional() ? "true" : "false") + ", " +
+    std::string line = "    {" + Hex(spec.number()) + ", " + std::to_string(spec.size()) +
+                       ", Shape::" + ShapeName(spec.shape()) + ", " + (spec.may_block() ? "true" : "false") +
+                       ", " + (spec.params_optional() ? "true" : "false") + ", " +
                        (spec.has_status() ? std::to_string(spec.status()) : "kNone");
-    line += ", " + Pointers(stem, spec) + ", " + Fds(stem, spec) + ", " + Clients(stem, spec);
+    line += ", " + Pointers(stem, spec) + ", " + Fds(stem, spec);
+    line +=
+        ", " + Offsets(stem + "_clients", spec.client()) + ", " + Offsets(stem + "_objects", spec.object());
     return line + ", \"" + spec.name() + "\"},\n";
   }
 
@@ -124,10 +143,10 @@ class Writer {
     return Array("FdField", stem + "_fds", items, spec.fd_size());
   }
 
-  std::string Clients(const std::string& stem, const Spec& spec) {
+  std::string Offsets(const std::string& name, const google::protobuf::RepeatedField<uint32_t>& offsets) {
     std::string items;
-    for (uint32_t client : spec.client()) items += std::to_string(client) + ", ";
-    return Array("uint16_t", stem + "_clients", items, spec.client_size());
+    for (uint32_t offset : offsets) items += std::to_string(offset) + ", ";
+    return Array("uint16_t", name, items, offsets.size());
   }
 
   std::string Array(const std::string& type, const std::string& name, const std::string& items, int size) {
@@ -171,7 +190,8 @@ int Generate(int argc, char** argv) {
     pointers += "&kTable_" + id + ", ";
   }
   out << "constexpr const Table* kTables[] = {" << pointers << "};\n\n}  // namespace\n\n"
-      << "List<const Table*> Tables() { return {kTables, " << argc - 2 << "}; }\n\n}  // namespace nvshim::abi\n";
+      << "List<const Table*> Tables() { return {kTables, " << argc - 2
+      << "}; }\n\n}  // namespace nvshim::abi\n";
   for (const std::string& problem : writer.problems()) std::fprintf(stderr, "%s\n", problem.c_str());
   return writer.problems().empty() ? 0 : 1;
 }

@@ -1,6 +1,7 @@
-// The ABI tables as constexpr arrays: which ioctls, controls, classes and UVM calls exist for one driver version,
-// and how their parameters are laid out. Generated from proto/abi/<version>.textproto; proto/abi.proto documents each
-// field. Shared by shim and broker: plain data, no code beyond the look-up, no allocation.
+// The ABI tables as constexpr arrays: which ioctls, controls, classes and UVM calls exist for one driver
+// version, and how their parameters are laid out. Generated from proto/abi/<version>.textproto;
+// proto/abi.proto documents each field. Shared by shim and broker: plain data, no code beyond the look-up, no
+// allocation.
 #ifndef PROTO_ABI_SPEC_H_
 #define PROTO_ABI_SPEC_H_
 
@@ -47,7 +48,8 @@ struct Spec {
   uint16_t status_offset;  // of the NV_STATUS, or kNone
   List<Pointer> pointers;
   List<FdField> fds;
-  List<uint16_t> clients;  // offsets of RM client handles
+  List<uint16_t> clients;  // offsets of RM client handles; of an escape the first is the issuing client
+  List<uint16_t> objects;  // offsets of object handles that may be the client's own number; never written
   std::string_view name;
 };
 
@@ -60,8 +62,8 @@ struct Table {
   List<Spec> uvm;       // by request
 };
 
-// The spec of `number`, or null. An escape may have two specs of different size (NV_ESC_RM_ALLOC): `size` picks one;
-// 0 takes the first.
+// The spec of `number`, or null. An escape may have two specs of different size (NV_ESC_RM_ALLOC): `size`
+// picks one; 0 takes the first.
 const Spec* Find(const List<Spec>& specs, uint32_t number, uint32_t size = 0);
 
 // The table of `driver_version` ("535.261.03"), or null when no table is built in.
@@ -85,7 +87,8 @@ inline constexpr uint16_t kClient = 0, kObject = 4, kCmd = 8, kFlags = 12, kPara
 inline constexpr uint32_t kSize = 32;
 }  // namespace nvos54
 
-// NVOS21_PARAMETERS and NVOS64_PARAMETERS (nvos.h), the two structs of NV_ESC_RM_ALLOC. The first 24 bytes agree.
+// NVOS21_PARAMETERS and NVOS64_PARAMETERS (nvos.h), the two structs of NV_ESC_RM_ALLOC. The first 24 bytes
+// agree.
 namespace nvos21 {
 inline constexpr uint16_t kRoot = 0, kObjectParent = 4, kObjectNew = 8, kClass = 12, kAllocParms = 16,
                           kParamsSize = 24, kStatus = 28;

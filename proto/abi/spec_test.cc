@@ -1,5 +1,5 @@
-// Laws of the ABI tables: look-up finds what is there and nothing else, the arrays are sorted, and the layout facts
-// that shim and broker take apart by hand agree with the tables.
+// Laws of the ABI tables: look-up finds what is there and nothing else, the arrays are sorted, and the layout
+// facts that shim and broker take apart by hand agree with the tables.
 #include "proto/abi/spec.h"
 
 #include <gtest/gtest.h>
@@ -27,8 +27,7 @@ TEST(SpecTest, EveryListIsSortedByNumber) {
 TEST(SpecTest, EverySpecIsFoundByItsNumberAndSize) {
   for (const Table* table : Tables())
     for (const List<Spec>* specs : {&table->escapes, &table->controls, &table->classes, &table->uvm})
-      for (const Spec& spec : *specs)
-        EXPECT_EQ(Find(*specs, spec.number, spec.size), &spec) << spec.name;
+      for (const Spec& spec : *specs) EXPECT_EQ(Find(*specs, spec.number, spec.size), &spec) << spec.name;
 }
 
 TEST(SpecTest, UnknownNumbersAreNotFound) {

@@ -6,8 +6,8 @@
 //   then  body: `body_size_bytes` of one protobuf message, zero-padded to 8
 //   then  payload: `payload_size_bytes`, the segments one behind the other, each zero-padded to 8
 //
-// Both sides share this layout and no code beyond it: each copies a header out of the ring before it looks at it,
-// and believes nothing it says until Check of its own has passed.
+// Both sides share this layout and no code beyond it: each copies a header out of the ring before it looks at
+// it, and believes nothing it says until Check of its own has passed.
 #ifndef PROTO_WIRE_FRAME_H_
 #define PROTO_WIRE_FRAME_H_
 
@@ -23,10 +23,10 @@ inline constexpr uint32_t kProtocolVersion = 1;
 inline constexpr uint32_t kFrameMagic = 0x4653564e;  // "NVSF" in memory order
 
 enum FrameKind : uint16_t {
-  kFrameKindOpen = 1,        // OpenRequest
-  kFrameKindIoctl = 2,       // IoctlRequest
-  kFrameKindOpenReply = 33,  // OpenReply
-  kFrameKindIoctlReply = 34, // IoctlReply
+  kFrameKindOpen = 1,         // OpenRequest
+  kFrameKindIoctl = 2,        // IoctlRequest
+  kFrameKindOpenReply = 33,   // OpenReply
+  kFrameKindIoctlReply = 34,  // IoctlReply
 };
 
 struct FrameHeader {
@@ -47,7 +47,8 @@ static_assert(offsetof(FrameHeader, sequence) == 12);
 static_assert(offsetof(FrameHeader, file_id) == 16);
 static_assert(offsetof(FrameHeader, reserved0) == 20);
 static_assert(offsetof(FrameHeader, reserved1) == 24);
-static_assert(std::is_trivially_copyable_v<FrameHeader> && std::has_unique_object_representations_v<FrameHeader>,
+static_assert(std::is_trivially_copyable_v<FrameHeader> &&
+                  std::has_unique_object_representations_v<FrameHeader>,
               "padding would leak memory of one side to the other");
 
 // A body is a handful of integers; 24 segments and 8 file references encode to less than 700 bytes.
@@ -59,7 +60,8 @@ inline constexpr uint32_t kSegmentsPerCallMax = 8;
 // NV_ESC_EXPORT_TO_DMABUF_FD and the wrappers name one file, UVM_MM_INITIALIZE one.
 inline constexpr uint32_t kFilesPerCallMax = 4;
 
-// The driver refuses embedded buffers beyond 1 MiB (rmapi param copy); the struct that points to them comes on top.
+// The driver refuses embedded buffers beyond 1 MiB (rmapi param copy); the struct that points to them comes
+// on top.
 inline constexpr uint32_t kSegmentSizeBytesMax = 1u << 20;
 
 inline constexpr uint32_t AlignUp8(uint32_t size_bytes) { return (size_bytes + 7u) & ~7u; }

@@ -6,19 +6,22 @@
 //   one lane, `kLaneStrideBytes`:
 //   | LaneHeader (512)              ... 4096 | request ring (32 KiB) | response ring (32 KiB) |
 //
-// The broker makes the memfd, sizes it, fills RegionHeader once and seals it (SHRINK, GROW, SEAL); it never reads
-// RegionHeader's layout fields back. The guest may scribble over every byte at any time: what the broker needs to
-// rely on (sizes, masks, its own cursors) it keeps in private memory.
+// The broker makes the memfd, sizes it, fills RegionHeader once and seals it (SHRINK, GROW, SEAL); it never
+// reads RegionHeader's layout fields back. The guest may scribble over every byte at any time: what the
+// broker needs to rely on (sizes, masks, its own cursors) it keeps in private memory.
 //
 // Who writes what:
-//   lanes_pending    guest: fetch_or(bit of lane) after publishing; worker: exchange(0), then looks at those lanes.
+//   lanes_pending    guest: fetch_or(bit of lane) after publishing; worker: exchange(0), then looks at those
+//   lanes.
 //                    A hint: a bit that lies costs one look.
-//   worker_waiting   worker: 1 before it sleeps; guest: exchange(0) after publishing, and when it was 1 writes the
+//   worker_waiting   worker: 1 before it sleeps; guest: exchange(0) after publishing, and when it was 1
+//   writes the
 //                    doorbell eventfd. Dekker: both sides store, fence seq_cst, then load the other's word.
 //   request_tail     guest, release.    request_head   worker, release.
 //   response_tail    worker, release; also the futex word the guest sleeps on.
 //   response_head    guest, release.
-//   guest_waiting    guest: 1 before FUTEX_WAIT(response_tail); worker: exchange(0) after publishing, FUTEX_WAKE if 1.
+//   guest_waiting    guest: 1 before FUTEX_WAIT(response_tail); worker: exchange(0) after publishing,
+//   FUTEX_WAKE if 1.
 // Cursors run freely over 2^32; position in the ring = cursor & (ring size - 1).
 #ifndef PROTO_WIRE_REGION_H_
 #define PROTO_WIRE_REGION_H_
@@ -39,15 +42,15 @@ inline constexpr uint32_t kLaneCount = 64;
 // more goes through the pool.
 inline constexpr uint32_t kRingSizeBytes = 32u << 10;
 
-// Four concurrent calls of the largest size in use (229,392 bytes, NV00FE_CTRL_CMD_SUBMIT_OPERATIONS), or one with
-// a full 1 MiB list.
+// Four concurrent calls of the largest size in use (229,392 bytes, NV00FE_CTRL_CMD_SUBMIT_OPERATIONS), or one
+// with a full 1 MiB list.
 inline constexpr uint32_t kPoolSizeBytes = 2u << 20;
 
 inline constexpr uint32_t kPageSizeBytes = 4096;
 
 struct RegionHeader {
-  uint32_t magic;                       // kRegionMagic
-  uint32_t layout_version;              // kRegionLayoutVersion
+  uint32_t magic;           // kRegionMagic
+  uint32_t layout_version;  // kRegionLayoutVersion
   uint64_t region_size_bytes;
   uint32_t lane_count;
   uint32_t lane_stride_bytes;
@@ -103,7 +106,9 @@ inline LaneHeader* LaneOf(void* base, uint32_t lane) {
 inline uint8_t* RequestRingOf(void* base, uint32_t lane) {
   return reinterpret_cast<uint8_t*>(LaneOf(base, lane)) + kRingsOffsetInLane;
 }
-inline uint8_t* ResponseRingOf(void* base, uint32_t lane) { return RequestRingOf(base, lane) + kRingSizeBytes; }
+inline uint8_t* ResponseRingOf(void* base, uint32_t lane) {
+  return RequestRingOf(base, lane) + kRingSizeBytes;
+}
 inline uint8_t* PoolOf(void* base) { return static_cast<uint8_t*>(base) + kPoolOffset; }
 
 }  // namespace nvshim::wire

@@ -5,9 +5,9 @@
 //          v                      v
 //   ......[######## frames ######]...........      used = tail - head, at most size
 //
-// Each end keeps its own cursor, and the size, in private memory; the peer's cursor is loaded once per operation
-// and checked. Bytes leave the ring by copy only (CopyOut of nothing, CopyIn of everything): no pointer into the ring is ever
-// handed to a caller. Not thread-safe: one thread per end.
+// Each end keeps its own cursor, and the size, in private memory; the peer's cursor is loaded once per
+// operation and checked. Bytes leave the ring by copy only (CopyOut of nothing, CopyIn of everything): no
+// pointer into the ring is ever handed to a caller. Not thread-safe: one thread per end.
 #ifndef PROTO_WIRE_RING_H_
 #define PROTO_WIRE_RING_H_
 
@@ -20,8 +20,8 @@
 
 namespace nvshim::wire {
 
-// Copies out of memory that the peer may change meanwhile. The barrier keeps the compiler from reading the source
-// again later in place of the copy (gcc and clang both do so otherwise).
+// Copies out of memory that the peer may change meanwhile. The barrier keeps the compiler from reading the
+// source again later in place of the copy (gcc and clang both do so otherwise).
 inline void CopyFromShared(void* to, const void* from_shared, size_t size_bytes) {
   std::memcpy(to, from_shared, size_bytes);
   asm volatile("" : : "r"(to) : "memory");
@@ -37,12 +37,14 @@ class RingProducer {
  public:
   RingProducer() = default;
   // `tail` is written by us, `head` by the peer; `size_bytes` a power of two.
-  RingProducer(uint8_t* ring, uint32_t size_bytes, std::atomic<uint32_t>* tail, const std::atomic<uint32_t>* head)
+  RingProducer(uint8_t* ring, uint32_t size_bytes, std::atomic<uint32_t>* tail,
+               const std::atomic<uint32_t>* head)
       : ring_(ring), mask_(size_bytes - 1), tail_shared_(tail), head_shared_(head) {}
 
   // Starts a frame of `size_bytes`. False when it does not fit now, or when the peer's cursor is nonsense.
   bool Begin(uint32_t size_bytes) {
-    // Pairs with the release of RingConsumer::Finish: the peer is done reading what we are about to overwrite.
+    // Pairs with the release of RingConsumer::Finish: the peer is done reading what we are about to
+    // overwrite.
     const uint32_t used = tail_ - head_shared_->load(std::memory_order_acquire);
     if (used > mask_ + 1 || size_bytes > mask_ + 1 - used) return false;
     cursor_ = tail_;
@@ -67,7 +69,8 @@ class RingProducer {
   // Makes everything written since Begin visible to the consumer.
   void Publish() {
     tail_ = cursor_;
-    tail_shared_->store(tail_, std::memory_order_release);  // pairs with the acquire of RingConsumer::Available
+    tail_shared_->store(tail_,
+                        std::memory_order_release);  // pairs with the acquire of RingConsumer::Available
   }
 
  private:

@@ -1,0 +1,349 @@
+#include "broker/core/core.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "broker/core/limits.h"
+#include "broker/core/translate.h"
+
+namespace nvshim::broker {
+namespace {
+
+constexpr uint32_t NV_ESC_REGISTER_FD = 201;
+
+bool IsKnownClass(uint32_t device_class) {
+  return device_class >= static_cast<uint32_t>(DeviceClass::kCtl) &&
+         device_class <= static_cast<uint32_t>(DeviceClass::kUvmTools);
+}
+
+bool IsRegisterFd(const File& file, const PendingCall& pending) {
+  return file.node.device_class == DeviceClass::kGpu && pending.checked.spec->number == NV_ESC_REGISTER_FD;
+}
+
+}  // namespace
+
+Core::Core(const abi::Table* table, std::vector<uint32_t> gpu_minors)
+    : table_(table), gpu_minors_(std::move(gpu_minors)) {}
+
+void Core::Step(Event event, std::vector<Action>* actions) {
+  std::visit([&](auto& one) { On(std::move(one), actions); }, event);
+}
+
+Guest* Core::FindGuest(GuestId guest) {
+  const auto it = guests_.find(guest);
+  return it == guests_.end() ? nullptr : it->second.get();
+}
+
+PendingCall* Core::FindCall(const CallToken& token, Guest** guest, Process** process) {
+  *guest = FindGuest(token.guest);
+  if (*guest == nullptr || token.lane >= wire::kLaneCount) return nullptr;
+  const auto it = (*guest)->processes.find(token.process);
+  if (it == (*guest)->processes.end()) return nullptr;
+  *process = it->second.get();
+  return &it->second->OnLane(token.lane);
+}
+
+bool Core::Holds(GuestId guest, ProcessId process, uint32_t file_id_untrusted) {
+  Guest* state = FindGuest(guest);
+  return state != nullptr &&
+         state->files.FindHeldBy(static_cast<FileId>(file_id_untrusted), process) != nullptr;
+}
+
+bool Core::IsOpen(GuestId guest, uint32_t file_id_untrusted) {
+  Guest* state = FindGuest(guest);
+  return state != nullptr && state->files.Find(static_cast<FileId>(file_id_untrusted)) != nullptr;
+}
+
+GuestStatisticsView Core::Statistics(GuestId guest) const {
+  const auto it = guests_.find(guest);
+  if (it == guests_.end()) return {};
+  const Guest& state = *it->second;
+  return {state.processes.size(), state.files.size(), state.handles.clients(), state.handles.objects(),
+          state.counters};
+}
+
+// ---- Guests and processes
+// -------------------------------------------------------------------------------------
+
+void Core::On(GuestAdded event, Actions*) { guests_.try_emplace(event.guest, std::make_unique<Guest>()); }
+
+void Core::On(GuestRemoved event, Actions*) {
+  const Guest* guest = FindGuest(event.guest);
+  if (guest != nullptr && guest->processes.empty() && guest->files.size() == 0) guests_.erase(event.guest);
+}
+
+void Core::On(ProcessAttached event, Actions*) {
+  if (Guest* guest = FindGuest(event.guest))
+    guest->processes.try_emplace(event.process, std::make_unique<Process>());
+}
+
+void Core::On(ProcessGone event, Actions*) {
+  Guest* guest = FindGuest(event.guest);
+  if (guest == nullptr) return;
+  const auto it = guest->processes.find(event.process);
+  if (it == guest->processes.end()) return;
+  guest->files.ForgetProcess(event.process);
+  it->second->gone = true;
+  if (it->second->calls_in_flight == 0) guest->processes.erase(it);
+}
+
+// ---- Open
+// -----------------------------------------------------------------------------------------------------
+
+void Core::On(OpenRequested event, Actions* actions) {
+  Guest* guest;
+  Process* process;
+  PendingCall* pending = FindCall(event.token, &guest, &process);
+  if (pending == nullptr || pending->stage != PendingCall::Stage::kFree) return;
+  ++guest->counters.opens;
+  const auto refuse = [&](const Refusal& refusal) {
+    Note(*guest, event.token.guest, refusal, actions);
+    actions->push_back(ReplyOpen{event.token, event.sequence, refusal.error, FileId::kNone, {}});
+  };
+  const auto device_class = static_cast<DeviceClass>(event.device_class_untrusted);
+  const bool is_gpu = IsKnownClass(event.device_class_untrusted) && device_class == DeviceClass::kGpu;
+  const bool seen = is_gpu ? std::count(gpu_minors_.begin(), gpu_minors_.end(), event.minor_untrusted) != 0
+                           : event.minor_untrusted == 0;
+  if (!IsKnownClass(event.device_class_untrusted) || !seen)
+    return refuse(Refusal::Errno(Reason::kUnknownDevice, ENODEV, event.minor_untrusted));
+  File* file = guest->files.Reserve({device_class, event.minor_untrusted}, event.token.process);
+  if (file == nullptr) return refuse(Refusal::Errno(Reason::kOverLimit, EMFILE, kFilesPerGuestMax));
+  pending->stage = PendingCall::Stage::kOpening;
+  pending->sequence = event.sequence;
+  pending->file = file->id;
+  ++process->calls_in_flight;
+  ++file->calls_in_flight;
+  actions->push_back(DriverOpen{event.token, file->node, event.flags_untrusted});
+}
+
+void Core::On(DriverOpened event, Actions* actions) {
+  Guest* guest;
+  Process* process;
+  PendingCall* pending = FindCall(event.token, &guest, &process);
+  if (pending == nullptr) return;
+  if (pending->stage == PendingCall::Stage::kOpening) {
+    FinishOpen(*guest, event.token, *pending, event.result, actions);
+    EndCall(*guest, event.token, *process, *pending);
+  } else if (pending->stage == PendingCall::Stage::kOpeningMapping) {
+    File* file = guest->files.Find(pending->file);
+    if (event.result.error != 0) {
+      pending->call.buffer = pending->original;
+      ToGuest(pending->checked, pending->original, pending->call);
+      actions->push_back(
+          ReplyIoctl{event.token, pending->sequence, event.result.error, false, std::move(pending->call)});
+      --file->calls_in_flight;
+      CloseIfIdle(*guest, event.token.guest, *file, actions);
+      return EndCall(*guest, event.token, *process, *pending);
+    }
+    pending->mapping = event.result.file;
+    pending->call.files = {{0, pending->fd_offset, event.result.file}};
+    SendToDriver(*guest, *file, event.token, *pending, std::move(pending->call), actions);
+  }
+}
+
+void Core::FinishOpen(Guest& guest, const CallToken& token, PendingCall& pending, OpenResult result,
+                      Actions* actions) {
+  File* file = guest.files.Find(pending.file);
+  --file->calls_in_flight;
+  if (result.error != 0) {
+    guest.files.Remove(pending.file);
+    actions->push_back(ReplyOpen{token, pending.sequence, result.error, FileId::kNone, {}});
+    return;
+  }
+  file->driver_file = result.file;
+  actions->push_back(ReplyOpen{token, pending.sequence, 0, file->id, file->node});
+}
+
+// ---- Ioctl
+// ----------------------------------------------------------------------------------------------------
+
+void Core::On(IoctlRequested event, Actions* actions) {
+  Guest* guest;
+  Process* process;
+  PendingCall* pending = FindCall(event.token, &guest, &process);
+  if (pending == nullptr || pending->stage != PendingCall::Stage::kFree) return;
+  ++guest->counters.ioctls;
+  DriverCall call = std::move(event.call_untrusted);
+  pending->original = call.buffer;
+  pending->checked = {};
+  const auto refuse = [&](const Refusal& refusal) {
+    Note(*guest, event.token.guest, refusal, actions);
+    Refuse(event.token, event.sequence, refusal, pending->checked, pending->original, std::move(call),
+           actions);
+  };
+  File* file = guest->files.FindHeldBy(static_cast<FileId>(event.file_id_untrusted), event.token.process);
+  if (file == nullptr) return refuse(Refusal::Errno(Reason::kUnknownFile, ENODEV, event.file_id_untrusted));
+  if (auto refusal = Prepare(*guest, event, *file, *pending, call)) return refuse(*refusal);
+
+  pending->sequence = event.sequence;
+  pending->file = file->id;
+  ++process->calls_in_flight;
+  ++file->calls_in_flight;
+  if (pending->wants_mapping) {
+    pending->stage = PendingCall::Stage::kOpeningMapping;
+    pending->call = std::move(call);
+    actions->push_back(DriverOpen{event.token, guest->files.Find(pending->named_file)->node, 0});
+    return;
+  }
+  SendToDriver(*guest, *file, event.token, *pending, std::move(call), actions);
+}
+
+std::optional<Refusal> Core::Prepare(Guest& guest, const IoctlRequested& event, File& file,
+                                     PendingCall& pending, DriverCall& call) {
+  pending.checked = CheckRequest(*table_, file.node.device_class, call);
+  if (pending.checked.refusal) return pending.checked.refusal;
+  uint32_t wanted_client = 0;
+  if (auto refusal = ToDriver(guest.handles, file, pending.checked, call, &wanted_client)) return refusal;
+  if (MakesClient(pending.checked)) {
+    if (!guest.handles.HasRoomForClient())
+      return Refusal::Status(Reason::kOverLimit, NV_ERR_INSUFFICIENT_RESOURCES, kClientsPerGuestMax);
+    if (wanted_client != 0 && !guest.handles.IsFree(static_cast<ClientHandle>(wanted_client)))
+      return Refusal::Status(Reason::kUnknownClient, NV_ERR_INSERT_DUPLICATE_NAME, wanted_client);
+    pending.new_client = static_cast<ClientHandle>(wanted_client);
+  } else if (MakesObject(pending.checked, call) && !guest.handles.HasRoomForObject()) {
+    return Refusal::Status(Reason::kOverLimit, NV_ERR_INSUFFICIENT_RESOURCES, kObjectsPerGuestMax);
+  }
+  return AttachFiles(guest, event, file, pending, call);
+}
+
+// Turns the file references into driver files, each where the spec has an fd field; others are not passed on.
+std::optional<Refusal> Core::AttachFiles(Guest& guest, const IoctlRequested& event, File& file,
+                                         PendingCall& pending, DriverCall& call) {
+  call.files.clear();
+  pending.named_file = FileId::kNone;
+  pending.wants_mapping = false;
+  for (const abi::FdField& fd : pending.checked.spec->fds)
+    if (fd.use != abi::FdUse::kCookie)
+      if (auto refusal = AttachFile(guest, event, fd, pending, call)) return refusal;
+  if (IsRegisterFd(file, pending)) {
+    const File* ctl = guest.files.Find(pending.named_file);
+    if (ctl->node.device_class != DeviceClass::kCtl)
+      return Refusal::Errno(Reason::kUnknownFile, EINVAL, call.command);
+  }
+  return std::nullopt;
+}
+
+std::optional<Refusal> Core::AttachFile(Guest& guest, const IoctlRequested& event, const abi::FdField& fd,
+                                        PendingCall& pending, DriverCall& call) {
+  // The guest's number means nothing to the driver; where no file is passed it must not mean one of the
+  // broker's.
+  Put<uint32_t>(call.Bytes(0), fd.offset, 0xffffffff);
+  const auto reference = std::find_if(
+      event.files_untrusted.begin(), event.files_untrusted.end(),
+      [&](const FileReferenceUntrusted& one) { return one.segment == 0 && one.field_offset == fd.offset; });
+  if (fd.use == abi::FdUse::kIgnored) return std::nullopt;
+  if (reference == event.files_untrusted.end())
+    return fd.use == abi::FdUse::kFile
+               ? std::optional(Refusal::Errno(Reason::kUnknownFile, EINVAL, call.command))
+               : std::nullopt;
+  const File* named = guest.files.FindHeldBy(static_cast<FileId>(reference->file_id), event.token.process);
+  if (named == nullptr) return Refusal::Errno(Reason::kUnknownFile, EINVAL, reference->file_id);
+  call.files.push_back({0, fd.offset, named->driver_file});
+  pending.named_file = named->id;
+  pending.wants_mapping = fd.use == abi::FdUse::kMapping;
+  pending.fd_offset = fd.offset;
+  return std::nullopt;
+}
+
+void Core::SendToDriver(Guest& guest, File& file, const CallToken& token, PendingCall& pending,
+                        DriverCall call, Actions* actions) {
+  ++guest.counters.driver_calls;
+  pending.stage = PendingCall::Stage::kCalling;
+  const bool may_block = pending.checked.spec->may_block ||
+                         (pending.checked.nested != nullptr && pending.checked.nested->may_block);
+  actions->push_back(DriverIoctl{token, file.driver_file, std::move(call), may_block});
+}
+
+void Core::On(DriverReturned event, Actions* actions) {
+  Guest* guest;
+  Process* process;
+  PendingCall* pending = FindCall(event.token, &guest, &process);
+  if (pending == nullptr || pending->stage != PendingCall::Stage::kCalling) return;
+  File* file = guest->files.Find(pending->file);
+  const bool succeeded = Succeeded(pending->checked, event.error, event.call);
+  if (succeeded) {
+    if (MakesClient(pending->checked))
+      pending->new_client = guest->handles.ChooseClient(static_cast<uint32_t>(pending->new_client));
+    Record(guest->handles, file->id, pending->checked, pending->original, pending->new_client, event.call);
+    if (IsRegisterFd(*file, *pending)) file->registered_ctl = pending->named_file;
+  }
+  ToGuest(pending->checked, pending->original, event.call);
+  ReplyIoctl reply{event.token, pending->sequence, event.error, true, std::move(event.call)};
+  if (pending->mapping != 0) {
+    if (succeeded) {
+      reply.mapping = pending->mapping;
+      reply.replace_field_offset = pending->fd_offset;
+    } else {
+      actions->push_back(DriverClose{pending->mapping});
+    }
+  }
+  actions->push_back(std::move(reply));
+  --file->calls_in_flight;
+  CloseIfIdle(*guest, event.token.guest, *file, actions);
+  EndCall(*guest, event.token, *process, *pending);
+}
+
+void Core::EndCall(Guest& guest, const CallToken& token, Process& process, PendingCall& pending) {
+  pending.stage = PendingCall::Stage::kFree;
+  pending.mapping = 0;
+  pending.wants_mapping = false;
+  if (pending.original.capacity() > kKeptBytesPerLaneMax) std::vector<uint8_t>().swap(pending.original);
+  if (--process.calls_in_flight == 0 && process.gone) guest.processes.erase(token.process);
+}
+
+// ---- Refusals
+// -------------------------------------------------------------------------------------------------
+
+void Core::Refuse(const CallToken& token, uint32_t sequence, const Refusal& refusal,
+                  const CheckedCall& checked, const std::vector<uint8_t>& original, DriverCall call,
+                  Actions* actions) {
+  ReplyIoctl reply{token, sequence, refusal.error, false, std::move(call)};
+  if (refusal.error == 0) {
+    reply.call.buffer = original;
+    if (checked.spec != nullptr && checked.spec->status_offset != abi::kNone) {
+      Put<uint32_t>(reply.call.Bytes(0), checked.spec->status_offset, refusal.status);
+      reply.with_segments = true;
+    } else {
+      reply.error = EINVAL;
+    }
+  }
+  actions->push_back(std::move(reply));
+}
+
+void Core::Note(Guest& guest, GuestId id, const Refusal& refusal, Actions* actions) {
+  ++guest.counters.refusals[static_cast<size_t>(refusal.reason)];
+  if (guest.noted_refusals.size() >= kNotedRefusalsPerGuestMax) return;
+  const uint64_t key = uint64_t{static_cast<uint8_t>(refusal.reason)} << 32 | refusal.number;
+  if (guest.noted_refusals.insert(key).second) actions->push_back(NoteRefusal{id, refusal});
+}
+
+// ---- Files
+// ----------------------------------------------------------------------------------------------------
+
+void Core::On(FileClaimed event, Actions*) {
+  Guest* guest = FindGuest(event.guest);
+  if (guest == nullptr) return;
+  File* file = guest->files.Find(event.file);
+  const auto process = static_cast<ProcessId>(event.process_untrusted);
+  const auto it = guest->processes.find(process);
+  if (file != nullptr && it != guest->processes.end() && !it->second->gone) file->holders.insert(process);
+}
+
+void Core::On(FileHungUp event, Actions* actions) {
+  Guest* guest = FindGuest(event.guest);
+  File* file = guest == nullptr ? nullptr : guest->files.Find(event.file);
+  if (file == nullptr) return;
+  file->hung_up = true;
+  CloseIfIdle(*guest, event.guest, *file, actions);
+}
+
+void Core::CloseIfIdle(Guest& guest, GuestId id, File& file, Actions* actions) {
+  if (!file.hung_up || file.calls_in_flight != 0) return;
+  guest.handles.FreeClientsOf(file.id);
+  actions->push_back(DriverClose{file.driver_file});
+  actions->push_back(ClosePlaceholder{id, file.id});
+  guest.files.Remove(file.id);
+}
+
+}  // namespace nvshim::broker

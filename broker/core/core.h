@@ -1,0 +1,84 @@
+// The broker's judgement: Step(event) -> actions. Pure: no system call, clock, thread, log or randomness, so
+// the same events give the same actions, and millions of random histories can be driven through it in a test.
+// It trusts the driver's answers and the ids the worker minted; everything a guest wrote it looks up or
+// checks.
+//
+//   IoctlRequested -> request_check -> handle_table, file_table, translate -> DriverIoctl
+//   DriverReturned -> record what was made or freed -> translate back       -> ReplyIoctl
+#ifndef BROKER_CORE_CORE_H_
+#define BROKER_CORE_CORE_H_
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "broker/core/action.h"
+#include "broker/core/event.h"
+#include "broker/core/guest.h"
+#include "broker/core/statistics.h"
+#include "proto/abi/spec.h"
+
+namespace nvshim::broker {
+
+class Core {
+ public:
+  // `table` must live as long as the core; `gpu_minors` are the GPUs every guest sees.
+  Core(const abi::Table* table, std::vector<uint32_t> gpu_minors);
+
+  // Takes one event and appends what is to be done. Events of guests and processes that are gone do nothing,
+  // except that driver files they opened are closed.
+  void Step(Event event, std::vector<Action>* actions);
+
+  // Whether `process` may name `file_id` now. A worker reads the placeholder's claims before it lets a frame
+  // be refused for this.
+  bool Holds(GuestId guest, ProcessId process, uint32_t file_id_untrusted);
+
+  // Whether `file_id` is an open file of the guest, held by whomever.
+  bool IsOpen(GuestId guest, uint32_t file_id_untrusted);
+
+  GuestStatisticsView Statistics(GuestId guest) const;
+
+ private:
+  using Actions = std::vector<Action>;
+
+  void On(GuestAdded event, Actions* actions);
+  void On(GuestRemoved event, Actions* actions);
+  void On(ProcessAttached event, Actions* actions);
+  void On(OpenRequested event, Actions* actions);
+  void On(IoctlRequested event, Actions* actions);
+  void On(DriverOpened event, Actions* actions);
+  void On(DriverReturned event, Actions* actions);
+  void On(FileClaimed event, Actions* actions);
+  void On(FileHungUp event, Actions* actions);
+  void On(ProcessGone event, Actions* actions);
+
+  Guest* FindGuest(GuestId guest);
+  // The process and its lane's call; null when either is gone.
+  PendingCall* FindCall(const CallToken& token, Guest** guest, Process** process);
+
+  // What is wrong with the request beyond its layout; else it is ready for the driver.
+  std::optional<Refusal> Prepare(Guest& guest, const IoctlRequested& event, File& file, PendingCall& pending,
+                                 DriverCall& call);
+  std::optional<Refusal> AttachFiles(Guest& guest, const IoctlRequested& event, File& file,
+                                     PendingCall& pending, DriverCall& call);
+  std::optional<Refusal> AttachFile(Guest& guest, const IoctlRequested& event, const abi::FdField& fd,
+                                    PendingCall& pending, DriverCall& call);
+  void SendToDriver(Guest& guest, File& file, const CallToken& token, PendingCall& pending, DriverCall call,
+                    Actions* actions);
+  void Refuse(const CallToken& token, uint32_t sequence, const Refusal& refusal, const CheckedCall& checked,
+              const std::vector<uint8_t>& original, DriverCall call, Actions* actions);
+  void Note(Guest& guest, GuestId id, const Refusal& refusal, Actions* actions);
+  void FinishOpen(Guest& guest, const CallToken& token, PendingCall& pending, OpenResult result,
+                  Actions* actions);
+  void EndCall(Guest& guest, const CallToken& token, Process& process, PendingCall& pending);
+  void CloseIfIdle(Guest& guest, GuestId id, File& file, Actions* actions);
+
+  const abi::Table* table_;
+  std::vector<uint32_t> gpu_minors_;
+  absl::flat_hash_map<GuestId, std::unique_ptr<Guest>> guests_;
+};
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_CORE_CORE_H_

@@ -1,0 +1,92 @@
+// What happens to the core: everything it learns comes in as one of these, in one order, so that the same
+// list gives the same actions. Contents that a guest wrote are private copies by now and still unchecked.
+#ifndef BROKER_CORE_EVENT_H_
+#define BROKER_CORE_EVENT_H_
+
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "broker/core/ids.h"
+#include "broker/driver/call.h"
+#include "broker/driver/driver.h"
+
+namespace nvshim::broker {
+
+struct GuestAdded {
+  GuestId guest;
+};
+
+// The guest is empty and forgotten, with its counters.
+struct GuestRemoved {
+  GuestId guest;
+};
+
+struct ProcessAttached {
+  GuestId guest;
+  ProcessId process;
+};
+
+// From a frame of kind Open.
+struct OpenRequested {
+  CallToken token;
+  uint32_t sequence;
+  uint32_t device_class_untrusted;
+  uint32_t minor_untrusted;
+  uint32_t flags_untrusted;
+};
+
+// An fd field told as a file; from a FileReference of a frame.
+struct FileReferenceUntrusted {
+  uint32_t segment;
+  uint32_t field_offset;
+  uint32_t file_id;
+};
+
+// From a frame of kind Ioctl. The framing is checked: segments lie inside the buffer and name earlier
+// parents.
+struct IoctlRequested {
+  CallToken token;
+  uint32_t sequence;
+  uint32_t file_id_untrusted;
+  DriverCall call_untrusted;
+  std::vector<FileReferenceUntrusted> files_untrusted;
+};
+
+// The driver answered a DriverOpen.
+struct DriverOpened {
+  CallToken token;
+  OpenResult result;
+};
+
+// The driver answered a DriverIoctl.
+struct DriverReturned {
+  CallToken token;
+  int error;
+  DriverCall call;
+};
+
+// A process proved that it holds a placeholder.
+struct FileClaimed {
+  GuestId guest;
+  FileId file;
+  uint32_t process_untrusted;
+};
+
+// The guest's last descriptor of a file is closed.
+struct FileHungUp {
+  GuestId guest;
+  FileId file;
+};
+
+struct ProcessGone {
+  GuestId guest;
+  ProcessId process;
+};
+
+using Event = std::variant<GuestAdded, GuestRemoved, ProcessAttached, OpenRequested, IoctlRequested,
+                           DriverOpened, DriverReturned, FileClaimed, FileHungUp, ProcessGone>;
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_CORE_EVENT_H_

@@ -1,0 +1,58 @@
+// The open device files of one guest, and which of its processes may name them. An id is index and
+// generation, so a closed file's id never names its successor. Pure; at most kFilesPerGuestMax files.
+#ifndef BROKER_CORE_FILE_TABLE_H_
+#define BROKER_CORE_FILE_TABLE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "broker/core/ids.h"
+#include "broker/driver/driver.h"
+
+namespace nvshim::broker {
+
+struct File {
+  FileId id = FileId::kNone;
+  DeviceNode node{};
+  DriverFileId driver_file = 0;
+  FileId registered_ctl = FileId::kNone;  // NV_ESC_REGISTER_FD: clients of that ctl file may be used here
+  uint32_t calls_in_flight = 0;           // a file is closed when the last one has returned
+  bool hung_up = false;
+  absl::flat_hash_set<ProcessId> holders;
+};
+
+class FileTable {
+ public:
+  // A new entry for `node`, held by `process`, without a driver file yet; null when the table is full.
+  File* Reserve(DeviceNode node, ProcessId process);
+
+  // The file, or null. `id` may be anything.
+  File* Find(FileId id);
+
+  // The file if `process` holds it, or null.
+  File* FindHeldBy(FileId id, ProcessId process);
+
+  // Forgets the file; its id is never given out again until 2^20 others had its place.
+  void Remove(FileId id);
+
+  // Removes `process` from every holder list.
+  void ForgetProcess(ProcessId process);
+
+  size_t size() const { return size_; }
+
+ private:
+  struct Slot {
+    uint32_t generation = 1;
+    bool used = false;
+    File file;
+  };
+
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_;  // indices of unused slots
+  size_t size_ = 0;
+};
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_CORE_FILE_TABLE_H_

@@ -1,0 +1,64 @@
+// The state of one guest: its processes with their calls in flight, its files, its handles, its counters.
+// Plain data with no behaviour beyond bookkeeping; core.h decides.
+#ifndef BROKER_CORE_GUEST_H_
+#define BROKER_CORE_GUEST_H_
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "broker/core/file_table.h"
+#include "broker/core/handle_table.h"
+#include "broker/core/ids.h"
+#include "broker/core/request_check.h"
+#include "broker/core/statistics.h"
+#include "proto/wire/region.h"
+
+namespace nvshim::broker {
+
+// A call between its request and its reply. One per lane, kept and reused so that a call allocates nothing.
+struct PendingCall {
+  enum class Stage : uint8_t {
+    kFree,            // the lane is idle
+    kOpening,         // an Open waits for the driver
+    kOpeningMapping,  // an Ioctl waits for the fresh driver file that receives its mmap context
+    kCalling,         // an Ioctl is with the driver
+  };
+  Stage stage = Stage::kFree;
+  uint32_t sequence = 0;
+  FileId file = FileId::kNone;
+  CheckedCall checked;
+  ClientHandle new_client{};          // chosen for a call that makes a client
+  std::vector<uint8_t> original;      // the guest's bytes, as sent
+  DriverCall call;                    // while the fresh driver file is opened
+  FileId named_file = FileId::kNone;  // the file that the struct's fd field names
+  bool wants_mapping = false;         // that fd receives an mmap context
+  uint32_t fd_offset = 0;             // where it stands in the struct
+  DriverFileId mapping = 0;           // the fresh driver file that receives the context
+};
+
+struct Process {
+  bool gone = false;  // left with calls in flight: forgotten when the last has returned
+  uint32_t calls_in_flight = 0;
+  std::array<std::unique_ptr<PendingCall>, wire::kLaneCount> calls;  // made at a lane's first use
+
+  PendingCall& OnLane(uint32_t lane) {
+    if (calls[lane] == nullptr) calls[lane] = std::make_unique<PendingCall>();
+    return *calls[lane];
+  }
+};
+
+struct Guest {
+  absl::flat_hash_map<ProcessId, std::unique_ptr<Process>> processes;
+  FileTable files;
+  HandleTable handles;
+  Counters counters;
+  absl::flat_hash_set<uint64_t> noted_refusals;  // (reason, number) that were logged; bounded
+};
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_CORE_GUEST_H_

@@ -1,0 +1,32 @@
+// Is a request one that the driver would understand? Compares what a guest sent with the spec: numbers known,
+// sizes exact, every buffer explained by a pointer and as long as its length rule says. After it, the layout
+// of a call can be relied on; handles and files are the business of translate.h. Pure.
+#ifndef BROKER_CORE_REQUEST_CHECK_H_
+#define BROKER_CORE_REQUEST_CHECK_H_
+
+#include <optional>
+#include <variant>
+
+#include "broker/core/refusal.h"
+#include "broker/driver/call.h"
+#include "broker/driver/driver.h"
+#include "proto/abi/spec.h"
+
+namespace nvshim::broker {
+
+// What the numbers of a request mean.
+struct CheckedCall {
+  const abi::Spec* spec = nullptr;    // escape or UVM call; describes segment 0
+  const abi::Spec* nested = nullptr;  // control or class; describes segment `nested_segment`
+  uint32_t nested_segment = 0;        // 0: the nested parameters are absent (NULL)
+  // With a refusal: whether segment 0 is known to hold `spec`, so that a status can be written into it.
+  std::optional<Refusal> refusal;
+};
+
+// Checks `call` for a file of class `device_class`. Pointer fields in the bytes are set to 0: from here on
+// only the segments tell what is there.
+CheckedCall CheckRequest(const abi::Table& table, DeviceClass device_class, DriverCall& call);
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_CORE_REQUEST_CHECK_H_

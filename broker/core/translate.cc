@@ -1,0 +1,167 @@
+#include "broker/core/translate.h"
+
+#include <cstring>
+#include <span>
+
+namespace nvshim::broker {
+namespace {
+
+// The escapes that make or free objects, by _IOC_NR (nv_escape.h), and where their handles stand (nvos.h).
+enum Escape : uint32_t {
+  NV_ESC_RM_ALLOC_MEMORY = 0x27,
+  NV_ESC_RM_FREE = 0x29,
+  NV_ESC_RM_ALLOC = 0x2b,
+  NV_ESC_RM_DUP_OBJECT = 0x34,
+  NV_ESC_RM_VID_HEAP_CONTROL = 0x4a,
+};
+constexpr uint32_t kParentOffset = 4;       // of all of them
+constexpr uint32_t kObjectOffset = 8;       // hObjectNew, hObjectOld, hObject
+constexpr uint32_t kClassOffset = 12;       // of NVOS02, NVOS21, NVOS64
+constexpr uint32_t kFunctionOffset = 8;     // of NVOS32
+constexpr uint32_t kHeapObjectOffset = 44;  // hMemory of NVOS32 AllocSize and Free
+constexpr uint32_t NVOS32_FUNCTION_ALLOC_SIZE = 2;
+constexpr uint32_t NVOS32_FUNCTION_FREE = 3;
+
+constexpr uint32_t NV01_ROOT = 0x0;
+constexpr uint32_t NV01_ROOT_NON_PRIV = 0x1;
+constexpr uint32_t NV01_ROOT_CLIENT = 0x41;
+constexpr uint32_t NV01_MEMORY_LOCAL_USER = 0x40;
+
+bool IsEscape(const CheckedCall& checked, uint32_t number) {
+  // UVM requests have small numbers too, but carry no `objects`; every escape named here has some.
+  return checked.spec->number == number && checked.spec->objects.size != 0;
+}
+
+// The client must be this file's, or that of the ctl file it is registered to: the driver's own rule
+// (rmclientValidate), which has to hold before the broker's one process speaks for everybody.
+bool MayUse(const HandleTable::ClientView& client, const File& file) {
+  return client.owner == file.id ||
+         (file.registered_ctl != FileId::kNone && client.owner == file.registered_ctl);
+}
+
+bool IsUvm(const File& file) {
+  return file.node.device_class == DeviceClass::kUvm || file.node.device_class == DeviceClass::kUvmTools;
+}
+
+std::optional<Refusal> TranslateTop(const HandleTable& handles, const File& file, const abi::Spec& spec,
+                                    std::span<uint8_t> bytes) {
+  for (size_t i = 0; i < spec.clients.size; ++i) {
+    const uint32_t guest_value = Get<uint32_t>(bytes, spec.clients.data[i]);
+    const auto client = handles.FindClient(guest_value);
+    const bool issuing = i == 0 && !IsUvm(file);
+    if (!client || (issuing && !MayUse(*client, file)))
+      return Refusal::Status(Reason::kUnknownClient, NV_ERR_INVALID_CLIENT, guest_value);
+    Put<uint32_t>(bytes, spec.clients.data[i], static_cast<uint32_t>(client->real));
+    if (i != 0) continue;
+    for (uint16_t object : spec.objects)
+      if (Get<uint32_t>(bytes, object) == guest_value)
+        Put<uint32_t>(bytes, object, static_cast<uint32_t>(client->real));
+  }
+  return std::nullopt;
+}
+
+std::optional<Refusal> TranslateNested(const HandleTable& handles, const abi::Spec& spec,
+                                       std::span<uint8_t> bytes) {
+  for (uint16_t offset : spec.clients) {
+    const uint32_t guest_value = Get<uint32_t>(bytes, offset);
+    if (guest_value == 0) continue;  // RM: "myself" or none
+    const auto client = handles.FindClient(guest_value);
+    if (!client) return Refusal::Status(Reason::kUnknownClient, NV_ERR_INVALID_CLIENT, guest_value);
+    Put<uint32_t>(bytes, offset, static_cast<uint32_t>(client->real));
+  }
+  return std::nullopt;
+}
+
+void RestoreField(const std::vector<uint8_t>& original, DriverCall& call, uint32_t segment, uint32_t offset,
+                  uint32_t width) {
+  const uint32_t at = call.segments[segment].offset + offset;
+  std::memcpy(call.buffer.data() + at, original.data() + at, width);
+}
+
+void RestoreSegment(const abi::Spec& spec, const std::vector<uint8_t>& original, DriverCall& call,
+                    uint32_t segment) {
+  for (const abi::Pointer& pointer : spec.pointers) RestoreField(original, call, segment, pointer.offset, 8);
+  for (const abi::FdField& fd : spec.fds) RestoreField(original, call, segment, fd.offset, 4);
+  for (uint16_t client : spec.clients) RestoreField(original, call, segment, client, 4);
+  for (uint16_t object : spec.objects) RestoreField(original, call, segment, object, 4);
+}
+
+}  // namespace
+
+bool MakesClient(const CheckedCall& checked) {
+  if (!IsEscape(checked, NV_ESC_RM_ALLOC) || checked.nested == nullptr) return false;
+  const uint32_t rm_class = checked.nested->number;
+  return rm_class == NV01_ROOT || rm_class == NV01_ROOT_NON_PRIV || rm_class == NV01_ROOT_CLIENT;
+}
+
+bool MakesObject(const CheckedCall& checked, const DriverCall& call) {
+  if (IsEscape(checked, NV_ESC_RM_VID_HEAP_CONTROL))
+    return Get<uint32_t>(call.Bytes(0), kFunctionOffset) == NVOS32_FUNCTION_ALLOC_SIZE;
+  return !MakesClient(checked) &&
+         (IsEscape(checked, NV_ESC_RM_ALLOC) || IsEscape(checked, NV_ESC_RM_DUP_OBJECT) ||
+          IsEscape(checked, NV_ESC_RM_ALLOC_MEMORY));
+}
+
+std::optional<Refusal> ToDriver(const HandleTable& handles, const File& file, const CheckedCall& checked,
+                                DriverCall& call, uint32_t* wanted_client) {
+  *wanted_client = 0;
+  if (call.segments.empty()) return std::nullopt;
+  const auto bytes = call.Bytes(0);
+  if (MakesClient(checked)) {
+    // The driver chooses: a wished-for number is one of the guest's own numbering.
+    *wanted_client = Get<uint32_t>(bytes, kObjectOffset);
+    for (uint32_t offset : {0u, kParentOffset, kObjectOffset}) Put<uint32_t>(bytes, offset, 0);
+    if (checked.nested_segment != 0) Put<uint32_t>(call.Bytes(checked.nested_segment), 0, 0);
+    return std::nullopt;
+  }
+  if (auto refusal = TranslateTop(handles, file, *checked.spec, bytes)) return refusal;
+  if (checked.nested_segment == 0) return std::nullopt;
+  return TranslateNested(handles, *checked.nested, call.Bytes(checked.nested_segment));
+}
+
+void ToGuest(const CheckedCall& checked, const std::vector<uint8_t>& original, DriverCall& call) {
+  if (call.segments.empty()) return;
+  RestoreSegment(*checked.spec, original, call, 0);
+  if (checked.spec->shape == abi::Shape::kControl || checked.spec->shape == abi::Shape::kAlloc)
+    RestoreField(original, call, 0, abi::nvos21::kAllocParms, 8);
+  if (checked.nested_segment != 0) RestoreSegment(*checked.nested, original, call, checked.nested_segment);
+}
+
+bool Succeeded(const CheckedCall& checked, int error, const DriverCall& call) {
+  if (error != 0) return false;
+  if (checked.spec->status_offset == abi::kNone) return true;
+  return Get<uint32_t>(call.Bytes(0), checked.spec->status_offset) == NV_OK;
+}
+
+void Record(HandleTable& handles, FileId file, const CheckedCall& checked,
+            const std::vector<uint8_t>& original, ClientHandle client, DriverCall& call) {
+  if (call.segments.empty()) return;
+  const auto bytes = call.Bytes(0);
+  const std::span<const uint8_t> guest_bytes(original.data() + call.segments[0].offset, bytes.size());
+  if (MakesClient(checked)) {
+    handles.AddClient(client, static_cast<RealClientHandle>(Get<uint32_t>(bytes, kObjectOffset)), file);
+    Put<uint32_t>(bytes, kObjectOffset, static_cast<uint32_t>(client));
+    if (checked.nested_segment != 0)
+      Put<uint32_t>(call.Bytes(checked.nested_segment), 0, static_cast<uint32_t>(client));
+    return;
+  }
+  if (checked.spec->clients.size == 0) return;
+  const auto issuer = static_cast<ClientHandle>(Get<uint32_t>(guest_bytes, checked.spec->clients.data[0]));
+  const auto parent = [&] { return static_cast<ObjectHandle>(Get<uint32_t>(guest_bytes, kParentOffset)); };
+  const auto made = [&](uint32_t offset) { return static_cast<ObjectHandle>(Get<uint32_t>(bytes, offset)); };
+  if (IsEscape(checked, NV_ESC_RM_FREE)) {
+    handles.Free(issuer, static_cast<ObjectHandle>(Get<uint32_t>(guest_bytes, kObjectOffset)));
+  } else if (IsEscape(checked, NV_ESC_RM_VID_HEAP_CONTROL)) {
+    const uint32_t function = Get<uint32_t>(guest_bytes, kFunctionOffset);
+    if (function == NVOS32_FUNCTION_ALLOC_SIZE)
+      handles.AddObject(issuer, made(kHeapObjectOffset), parent(), NV01_MEMORY_LOCAL_USER);
+    else if (function == NVOS32_FUNCTION_FREE)
+      handles.Free(issuer, static_cast<ObjectHandle>(Get<uint32_t>(guest_bytes, kHeapObjectOffset)));
+  } else if (MakesObject(checked, call)) {
+    const uint32_t rm_class =
+        IsEscape(checked, NV_ESC_RM_DUP_OBJECT) ? 0 : Get<uint32_t>(bytes, kClassOffset);
+    handles.AddObject(issuer, made(kObjectOffset), parent(), rm_class);
+  }
+}
+
+}  // namespace nvshim::broker
