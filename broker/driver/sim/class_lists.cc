@@ -1,0 +1,156 @@
+// The class lists that RM answers for each chip (NV0080_CTRL_CMD_GPU_GET_CLASSLIST), without the repeats per
+// engine instance. Numbers only: libcuda picks its channel, copy and compute classes from them.
+#include <cstdint>
+#include <span>
+
+#include "broker/driver/sim/profile.h"
+
+namespace nvshim::broker::sim {
+namespace {
+
+constexpr uint32_t kClassesGA100[] = {
+    0xc365,  // ACCESS_COUNTER_NOTIFY_BUFFER
+    0xc697,  // AMPERE_A
+    0xc56f,  // AMPERE_CHANNEL_GPFIFO_A
+    0xc6c0,  // AMPERE_COMPUTE_A
+    0xc6b5,  // AMPERE_DMA_COPY_A
+    0xc561,  // AMPERE_USERMODE_A
+    0x9067,  // FERMI_CONTEXT_SHARE_A
+    0x902d,  // FERMI_TWOD_A
+    0x90f1,  // FERMI_VASPACE_A
+    0x844c,  // G84_PERFBUFFER
+    0x90e7,  // GF100_SUBDEVICE_INFOROM
+    0x90e6,  // GF100_SUBDEVICE_MASTER
+    0x9074,  // GF100_TIMED_SEMAPHORE_SW
+    0x9096,  // GF100_ZBC_CLEAR
+    0xc076,  // GP100_UVM_SW
+    0xa06c,  // KEPLER_CHANNEL_GROUP_A
+    0xa140,  // KEPLER_INLINE_TO_MEMORY_B
+    0xc369,  // MMU_FAULT_BUFFER
+    0x0060,  // NV0060_SYNC_GPU_BOOST
+    0x0070,  // NV01_MEMORY_VIRTUAL
+    0x007d,  // NV04_SOFTWARE_TEST
+    0x5080,  // NV50_DEFERRED_API_CLASS
+    0x50a0,  // NV50_MEMORY_VIRTUAL
+    0x503b,  // NV50_P2P
+    0x503c,  // NV50_THIRD_PARTY_P2P
+    0xa081,  // NVA081_VGPU_CONFIG
+    0xa084,  // NVA084_KERNEL_HOST_VGPU_DEVICE
+    0xc4d1,  // NVC4D1_VIDEO_NVJPG
+    0xc6b0,  // NVC6B0_VIDEO_DECODER
+    0xc6fa,  // NVC6FA_VIDEO_OFA
+    0xcb33,  // NV_CONFIDENTIAL_COMPUTE
+    0x00de,  // RM_USER_SHARED_DATA
+    0xc46f,  // TURING_CHANNEL_GPFIFO_A
+    0xc461,  // TURING_USERMODE_A
+    0xc36f,  // VOLTA_CHANNEL_GPFIFO_A
+    0xc361,  // VOLTA_USERMODE_A
+};
+constexpr uint32_t kClassesGH100[] = {
+    0xc365,  // ACCESS_COUNTER_NOTIFY_BUFFER
+    0xc56f,  // AMPERE_CHANNEL_GPFIFO_A
+    0xc561,  // AMPERE_USERMODE_A
+    0x9067,  // FERMI_CONTEXT_SHARE_A
+    0x902d,  // FERMI_TWOD_A
+    0x90f1,  // FERMI_VASPACE_A
+    0x844c,  // G84_PERFBUFFER
+    0x90e7,  // GF100_SUBDEVICE_INFOROM
+    0x90e6,  // GF100_SUBDEVICE_MASTER
+    0x9074,  // GF100_TIMED_SEMAPHORE_SW
+    0x9096,  // GF100_ZBC_CLEAR
+    0xc076,  // GP100_UVM_SW
+    0xcb97,  // HOPPER_A
+    0xc86f,  // HOPPER_CHANNEL_GPFIFO_A
+    0xcbc0,  // HOPPER_COMPUTE_A
+    0xc8b5,  // HOPPER_DMA_COPY_A
+    0xcba2,  // HOPPER_SEC2_WORK_LAUNCH_A
+    0xc661,  // HOPPER_USERMODE_A
+    0xa06c,  // KEPLER_CHANNEL_GROUP_A
+    0xa140,  // KEPLER_INLINE_TO_MEMORY_B
+    0xc369,  // MMU_FAULT_BUFFER
+    0x0060,  // NV0060_SYNC_GPU_BOOST
+    0x0070,  // NV01_MEMORY_VIRTUAL
+    0x007d,  // NV04_SOFTWARE_TEST
+    0x5080,  // NV50_DEFERRED_API_CLASS
+    0x50a0,  // NV50_MEMORY_VIRTUAL
+    0x503b,  // NV50_P2P
+    0x503c,  // NV50_THIRD_PARTY_P2P
+    0xa081,  // NVA081_VGPU_CONFIG
+    0xa084,  // NVA084_KERNEL_HOST_VGPU_DEVICE
+    0xb8b0,  // NVB8B0_VIDEO_DECODER
+    0xb8d1,  // NVB8D1_VIDEO_NVJPG
+    0xb8fa,  // NVB8FA_VIDEO_OFA
+    0xcb33,  // NV_CONFIDENTIAL_COMPUTE
+    0x00de,  // RM_USER_SHARED_DATA
+    0xc46f,  // TURING_CHANNEL_GPFIFO_A
+    0xc461,  // TURING_USERMODE_A
+    0xc36f,  // VOLTA_CHANNEL_GPFIFO_A
+    0xc361,  // VOLTA_USERMODE_A
+};
+constexpr uint32_t kClassesAD102[] = {
+    0xc365,  // ACCESS_COUNTER_NOTIFY_BUFFER
+    0xc997,  // ADA_A
+    0xc9c0,  // ADA_COMPUTE_A
+    0xc56f,  // AMPERE_CHANNEL_GPFIFO_A
+    0xc7b5,  // AMPERE_DMA_COPY_B
+    0xc561,  // AMPERE_USERMODE_A
+    0x9067,  // FERMI_CONTEXT_SHARE_A
+    0x902d,  // FERMI_TWOD_A
+    0x90f1,  // FERMI_VASPACE_A
+    0x844c,  // G84_PERFBUFFER
+    0x9072,  // GF100_DISP_SW
+    0x90ec,  // GF100_HDACODEC
+    0x90e7,  // GF100_SUBDEVICE_INFOROM
+    0x90e6,  // GF100_SUBDEVICE_MASTER
+    0x9074,  // GF100_TIMED_SEMAPHORE_SW
+    0x9096,  // GF100_ZBC_CLEAR
+    0xc076,  // GP100_UVM_SW
+    0xa06c,  // KEPLER_CHANNEL_GROUP_A
+    0xa140,  // KEPLER_INLINE_TO_MEMORY_B
+    0xc369,  // MMU_FAULT_BUFFER
+    0x0060,  // NV0060_SYNC_GPU_BOOST
+    0x0070,  // NV01_MEMORY_VIRTUAL
+    0x0073,  // NV04_DISPLAY_COMMON
+    0x007d,  // NV04_SOFTWARE_TEST
+    0x5080,  // NV50_DEFERRED_API_CLASS
+    0x50a0,  // NV50_MEMORY_VIRTUAL
+    0x503b,  // NV50_P2P
+    0x503c,  // NV50_THIRD_PARTY_P2P
+    0xa081,  // NVA081_VGPU_CONFIG
+    0xa084,  // NVA084_KERNEL_HOST_VGPU_DEVICE
+    0xc372,  // NVC372_DISPLAY_SW
+    0xc67a,  // NVC67A_CURSOR_IMM_CHANNEL_PIO
+    0xc67b,  // NVC67B_WINDOW_IMM_CHANNEL_DMA
+    0xc67e,  // NVC67E_WINDOW_CHANNEL_DMA
+    0xc770,  // NVC770_DISPLAY
+    0xc771,  // NVC771_DISP_SF_USER
+    0xc773,  // NVC773_DISP_CAPABILITIES
+    0xc77d,  // NVC77D_CORE_CHANNEL_DMA
+    0xc77f,  // NVC77F_ANY_CHANNEL_DMA
+    0xc9b0,  // NVC9B0_VIDEO_DECODER
+    0xc9b7,  // NVC9B7_VIDEO_ENCODER
+    0xc9d1,  // NVC9D1_VIDEO_NVJPG
+    0xc9fa,  // NVC9FA_VIDEO_OFA
+    0xcb33,  // NV_CONFIDENTIAL_COMPUTE
+    0x00de,  // RM_USER_SHARED_DATA
+    0xc46f,  // TURING_CHANNEL_GPFIFO_A
+    0xc461,  // TURING_USERMODE_A
+    0xc36f,  // VOLTA_CHANNEL_GPFIFO_A
+    0xc361,  // VOLTA_USERMODE_A
+};
+
+}  // namespace
+
+std::span<const uint32_t> ClassList(Chip chip) {
+  switch (chip) {
+    case Chip::kGA100:
+      return kClassesGA100;
+    case Chip::kGH100:
+      return kClassesGH100;
+    case Chip::kAD102:
+      return kClassesAD102;
+  }
+  return {};
+}
+
+}  // namespace nvshim::broker::sim

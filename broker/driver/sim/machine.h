@@ -1,0 +1,76 @@
+// The simulated machine: its GPUs, their memory, the driver version it claims, and the open files. Everything
+// that outlives a call and is not an RM object. Runs under the driver's lock.
+#ifndef BROKER_DRIVER_SIM_MACHINE_H_
+#define BROKER_DRIVER_SIM_MACHINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "broker/driver/driver.h"
+#include "broker/driver/sim/memory.h"
+#include "broker/driver/sim/object_tree.h"
+#include "broker/driver/sim/profile.h"
+#include "broker/driver/sim/unknowns.h"
+#include "broker/driver/sim/uvm_space.h"
+
+namespace nvshim::broker::sim {
+
+// One open device file.
+struct File {
+  DeviceNode node{};
+  DriverFileId registered_ctl = 0;                // set once by NV_ESC_REGISTER_FD
+  absl::flat_hash_set<DriverFileId> registrants;  // of a ctl file: who registered to it
+  bool gpus_attached = false;                     // by NV_ESC_ATTACH_GPUS_TO_FD, once
+  std::shared_ptr<Backing> mapping;               // the mmap context; one per file, until close
+  int event_fd = -1;                              // made by the first NV_ESC_ALLOC_OS_EVENT
+  std::unique_ptr<UvmSpace> uvm;                  // of UVM files, from UVM_INITIALIZE on
+
+  File() = default;
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  ~File();
+};
+
+class Machine {
+ public:
+  Machine(const Profile& profile, uint32_t gpu_count, std::string version,
+          std::function<void(std::string_view)> log);
+
+  const std::string& version() const { return version_; }
+  const std::vector<Gpu>& gpus() const { return gpus_; }
+  const Gpu& gpu(uint32_t index) const { return gpus_[index < gpus_.size() ? index : 0]; }
+  VideoHeap& heap(uint32_t index) { return *heaps_[index < heaps_.size() ? index : 0]; }
+  // Index of the GPU, or nothing.
+  std::optional<uint32_t> FindGpu(uint32_t gpu_id) const;
+  bool HasUuid(std::span<const uint8_t> uuid) const;
+
+  // 0 when kFilesMax files are open.
+  DriverFileId AddFile(DeviceNode node);
+  File* FindFile(DriverFileId id);
+  void RemoveFile(DriverFileId id);
+
+  // The ctl file whose clients `id` may use: the one it registered to, or itself.
+  DriverFileId CtlFileOf(DriverFileId id);
+
+  ObjectTree tree;
+  Unknowns unknowns;
+  BackingCount backings;
+  uint64_t memblock_size = 0;     // NV_ESC_SYS_PARAMS sets it once
+  uint64_t next_mapping_key = 0;  // see rm_memory.cc
+
+ private:
+  std::string version_;
+  std::vector<Gpu> gpus_;
+  std::vector<std::unique_ptr<VideoHeap>> heaps_;
+  absl::flat_hash_map<DriverFileId, std::unique_ptr<File>> files_;
+  DriverFileId next_file_ = 1;
+};
+
+}  // namespace nvshim::broker::sim
+
+#endif  // BROKER_DRIVER_SIM_MACHINE_H_

@@ -1,0 +1,65 @@
+// memfd_create and its seals; the only file of the simulated driver that makes system calls for memory.
+#include "broker/driver/sim/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "broker/driver/sim/limits.h"
+
+namespace nvshim::broker::sim {
+
+VideoCharge::VideoCharge(VideoHeap& heap, uint64_t size_bytes) {
+  if (size_bytes > heap.free_bytes()) return;
+  heap_ = &heap;
+  size_ = size_bytes;
+  offset_ = heap.next_offset_;
+  heap.used_ += size_bytes;
+  heap.next_offset_ += size_bytes;
+  if (heap.next_offset_ >= heap.size_) heap.next_offset_ = 0;
+}
+
+VideoCharge::VideoCharge(VideoCharge&& other) noexcept
+    : heap_(std::exchange(other.heap_, nullptr)), size_(other.size_), offset_(other.offset_) {}
+
+VideoCharge& VideoCharge::operator=(VideoCharge&& other) noexcept {
+  std::swap(heap_, other.heap_);
+  std::swap(size_, other.size_);
+  std::swap(offset_, other.offset_);
+  return *this;
+}
+
+VideoCharge::~VideoCharge() {
+  if (heap_ != nullptr) heap_->used_ -= size_;
+}
+
+std::shared_ptr<Backing> Backing::Make(uint64_t size_bytes, BackingCount& count) {
+  if (count.alive >= kBackingsMax) {
+    errno = EMFILE;
+    return nullptr;
+  }
+  const int fd = memfd_create("nvshim-sim", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0) return nullptr;
+  const uint64_t rounded = (size_bytes + 4095) & ~uint64_t{4095};
+  // Sealed: a guest that shrank the file would make every other reader of it fault.
+  if (ftruncate(fd, static_cast<off_t>(rounded)) != 0 ||
+      fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    const int error = errno;
+    close(fd);
+    errno = error;
+    return nullptr;
+  }
+  return std::make_shared<Backing>(fd, count);
+}
+
+Backing::~Backing() {
+  close(fd_);
+  --count_.alive;
+}
+
+int Backing::Duplicate() const { return fcntl(fd_, F_DUPFD_CLOEXEC, 0); }
+
+}  // namespace nvshim::broker::sim

@@ -1,0 +1,134 @@
+// The four methods of Driver around the machine: lock, find the file, dispatch by device class.
+#include "broker/driver/sim/sim_driver.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "broker/driver/sim/escapes.h"
+#include "broker/driver/sim/limits.h"
+#include "broker/driver/sim/machine.h"
+#include "broker/driver/sim/uvm.h"
+#include "broker/driver/sim/virtual_files.h"
+#include "proto/abi/spec.h"
+
+namespace nvshim::broker {
+namespace {
+
+using sim::Backing;
+using sim::File;
+
+// Where Linux' dynamic character majors usually put nvidia-uvm; any number does as long as stat and
+// /proc/devices agree.
+constexpr uint32_t kUvmMajor = 510;
+// A UVM file is mapped at offset == address, so its file spans the user half of the address space; it stays
+// sparse.
+constexpr uint64_t kUvmFileBytes = uint64_t{1} << 47;
+
+class SimDriverImpl final : public SimDriver {
+ public:
+  SimDriverImpl(const SimOptions& options, const sim::Profile& profile, const abi::Table& table)
+      : table_(table), machine_(profile, options.gpu_count, options.driver_version, options.log) {
+    info_.version = options.driver_version;
+    info_.uvm_major = kUvmMajor;
+    for (const sim::Gpu& gpu : machine_.gpus())
+      info_.gpus.push_back({gpu.minor, gpu.bus_id, std::string(gpu.profile->name), gpu.UuidText()});
+    info_.files = sim::VirtualFiles(machine_, kUvmMajor);
+  }
+
+  const DriverInfo& info() const override { return info_; }
+
+  OpenResult Open(DeviceNode node, uint32_t /*flags*/) override {
+    const std::lock_guard lock(mutex_);
+    if (node.device_class == DeviceClass::kGpu && node.minor >= machine_.gpus().size()) return {ENXIO, 0};
+    const DriverFileId file = machine_.AddFile(node);
+    return file == 0 ? OpenResult{EMFILE, 0} : OpenResult{0, file};
+  }
+
+  int Ioctl(DriverFileId id, DriverCall& call) override {
+    const std::lock_guard lock(mutex_);
+    File* file = machine_.FindFile(id);
+    if (file == nullptr) return EBADF;
+    if (!WellFormed(call)) return EINVAL;
+    sim::EscapeContext context{machine_, *file, id, machine_.CtlFileOf(id), call};
+    switch (file->node.device_class) {
+      case DeviceClass::kCtl:
+      case DeviceClass::kGpu:
+        return sim::RunEscape(context);
+      case DeviceClass::kUvm:
+        return sim::RunUvm(context, table_);
+      case DeviceClass::kUvmTools:
+        return EINVAL;
+    }
+    return EINVAL;
+  }
+
+  MapResult Map(DriverFileId id) override {
+    const std::lock_guard lock(mutex_);
+    File* file = machine_.FindFile(id);
+    if (file == nullptr) return {EBADF, -1};
+    if (file->mapping == nullptr && file->node.device_class == DeviceClass::kUvm)
+      file->mapping = Backing::Make(kUvmFileBytes, machine_.backings);
+    int fd = -1;
+    if (file->mapping != nullptr) {
+      fd = file->mapping->Duplicate();
+    } else if (file->event_fd >= 0) {
+      fd = fcntl(file->event_fd, F_DUPFD_CLOEXEC, 0);
+    } else {
+      return {EINVAL, -1};
+    }
+    return fd < 0 ? MapResult{errno, -1} : MapResult{0, fd};
+  }
+
+  void Close(DriverFileId id) override {
+    const std::lock_guard lock(mutex_);
+    machine_.RemoveFile(id);
+  }
+
+  sim::UnknownCounts unknown_counts() const override {
+    const std::lock_guard lock(mutex_);
+    return machine_.unknowns.counts();
+  }
+
+ private:
+  // All segments lie inside the buffer. The core builds calls that way; it costs nothing to be sure.
+  static bool WellFormed(const DriverCall& call) {
+    if (call.segments.empty()) return false;
+    for (const CallSegment& segment : call.segments)
+      if (segment.offset > call.buffer.size() || segment.size_bytes > call.buffer.size() - segment.offset)
+        return false;
+    return true;
+  }
+
+  const abi::Table& table_;
+  DriverInfo info_;
+  mutable std::mutex mutex_;
+  sim::Machine machine_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SimDriver>> CreateSimDriver(const SimOptions& options) {
+  const sim::Profile* profile = sim::FindProfile(options.gpu);
+  if (profile == nullptr)
+    return absl::InvalidArgumentError(
+        absl::StrCat("no GPU profile \"", options.gpu, "\"; known: ", sim::ProfileKeys()));
+  const abi::Table* table = abi::FindTable(options.driver_version);
+  if (table == nullptr) {
+    std::string known;
+    for (const abi::Table* each : abi::Tables())
+      absl::StrAppend(&known, known.empty() ? "" : ", ", std::string(each->driver_version));
+    return absl::InvalidArgumentError(
+        absl::StrCat("no tables for driver version \"", options.driver_version, "\"; known: ", known));
+  }
+  if (options.gpu_count == 0 || options.gpu_count > sim::kGpusMax)
+    return absl::InvalidArgumentError(
+        absl::StrCat("gpu_count ", options.gpu_count, " is not in 1..", sim::kGpusMax));
+  return std::make_unique<SimDriverImpl>(options, *profile, *table);
+}
+
+}  // namespace nvshim::broker

@@ -1,0 +1,40 @@
+// The simulated NVIDIA driver: RM's objects and answers for one machine of equal GPUs, with no GPU behind
+// them. Good enough for NVIDIA's own nvidia-smi and for libcuda's cuInit and device queries; it executes no
+// GPU work. Each call holds one lock, so calls may come from any thread. Callers are hostile: no call can
+// crash it or grow it beyond sim/limits.h.
+#ifndef BROKER_DRIVER_SIM_SIM_DRIVER_H_
+#define BROKER_DRIVER_SIM_SIM_DRIVER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "broker/driver/driver.h"
+#include "broker/driver/sim/unknowns.h"
+
+namespace nvshim::broker {
+
+struct SimOptions {
+  std::string gpu = "a100";                   // profile: a100, h100, h200, rtx4090
+  std::string driver_version = "535.261.03";  // what clients are told; must be that of their libraries
+  uint32_t gpu_count = 1;                     // all of the same profile, minors from 0 on
+  // Called once for each number that the driver does not know; may be empty. Runs under the driver's lock and
+  // must not call back.
+  std::function<void(std::string_view)> log;
+};
+
+class SimDriver : public Driver {
+ public:
+  // How often callers used controls, classes, escapes or UVM requests that the driver does not know.
+  virtual sim::UnknownCounts unknown_counts() const = 0;
+};
+
+// InvalidArgument, with the list of what is known, for an unknown profile or version.
+absl::StatusOr<std::unique_ptr<SimDriver>> CreateSimDriver(const SimOptions& options);
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_DRIVER_SIM_SIM_DRIVER_H_

@@ -1,0 +1,50 @@
+// Ranges are kept by base address; neighbours of the insertion point decide about overlap.
+#include "broker/driver/sim/uvm_space.h"
+
+#include "broker/driver/sim/limits.h"
+
+namespace nvshim::broker::sim {
+namespace {
+
+constexpr uint64_t kPageMask = 4095;
+
+}  // namespace
+
+NvStatus UvmSpace::AddRange(uint64_t base, uint64_t length) {
+  if (length == 0 || ((base | length) & kPageMask) != 0 || base + length < base)
+    return NV_ERR_INVALID_ADDRESS;
+  if (ranges_.size() >= kUvmEntriesMax) return NV_ERR_NO_MEMORY;
+  auto next = ranges_.lower_bound(base);
+  if (next != ranges_.end() && next->first - base < length) return NV_ERR_UVM_ADDRESS_IN_USE;
+  if (next != ranges_.begin()) {
+    auto previous = std::prev(next);
+    if (base - previous->first < previous->second) return NV_ERR_UVM_ADDRESS_IN_USE;
+  }
+  ranges_.emplace_hint(next, base, length);
+  return NV_OK;
+}
+
+NvStatus UvmSpace::RemoveRange(uint64_t base) {
+  return ranges_.erase(base) != 0 ? NV_OK : NV_ERR_INVALID_ADDRESS;
+}
+
+bool UvmSpace::Contains(uint64_t base, uint64_t length) const {
+  auto after = ranges_.upper_bound(base);
+  if (after == ranges_.begin()) return false;
+  const auto& [range_base, range_length] = *std::prev(after);
+  const uint64_t inside = base - range_base;
+  return inside < range_length && length <= range_length - inside;
+}
+
+NvStatus UvmSpace::AddGroup(uint64_t* id) {
+  if (groups_.size() >= kUvmEntriesMax) return NV_ERR_NO_MEMORY;
+  *id = next_group_++;
+  groups_.insert(*id);
+  return NV_OK;
+}
+
+NvStatus UvmSpace::RemoveGroup(uint64_t id) {
+  return groups_.erase(id) != 0 ? NV_OK : NV_ERR_INVALID_ARGUMENT;
+}
+
+}  // namespace nvshim::broker::sim

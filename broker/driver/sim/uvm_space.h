@@ -1,0 +1,41 @@
+// The address space of one UVM file: which GPUs, ranges and range groups it has. Enough to answer as the UVM
+// module does; no page is ever migrated. Runs under the driver's lock.
+#ifndef BROKER_DRIVER_SIM_UVM_SPACE_H_
+#define BROKER_DRIVER_SIM_UVM_SPACE_H_
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <set>
+
+#include "broker/driver/sim/nv.h"
+
+namespace nvshim::broker::sim {
+
+using GpuUuid = std::array<uint8_t, 16>;
+
+class UvmSpace {
+ public:
+  std::set<GpuUuid> gpus;      // registered
+  std::set<GpuUuid> vaspaces;  // GPUs with a registered address space
+
+  // Adds [base, base + length). Page aligned, not empty, not overlapping; else the module's status.
+  NvStatus AddRange(uint64_t base, uint64_t length);
+  // Removes the range that starts at `base`. INVALID_ADDRESS when there is none.
+  NvStatus RemoveRange(uint64_t base);
+  // True when one range holds [base, base + length).
+  bool Contains(uint64_t base, uint64_t length) const;
+
+  NvStatus AddGroup(uint64_t* id);
+  NvStatus RemoveGroup(uint64_t id);
+  bool HasGroup(uint64_t id) const { return groups_.contains(id); }
+
+ private:
+  std::map<uint64_t, uint64_t> ranges_;  // base -> length
+  std::set<uint64_t> groups_;
+  uint64_t next_group_ = 1;
+};
+
+}  // namespace nvshim::broker::sim
+
+#endif  // BROKER_DRIVER_SIM_UVM_SPACE_H_
