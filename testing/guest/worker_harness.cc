@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <random>
 #include <vector>
 
 #include "broker/driver/sim/sim_driver.h"
@@ -17,7 +18,7 @@ constexpr size_t kMessageSizeBytesMax = 256 << 10;
 
 }  // namespace
 
-WorkerHarness::WorkerHarness(const std::string& gpu) {
+WorkerHarness::WorkerHarness(const std::string& gpu) : instances_(std::random_device{}()) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) abort();
   supervisor_ = pair[0];
@@ -40,7 +41,7 @@ int WorkerHarness::NewConnection(uint32_t guest_id) {
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) abort();
   ToWorker message;
   message.mutable_attach()->set_guest_id(guest_id);
-  message.mutable_attach()->set_instance(0x1000 + guest_id);
+  message.mutable_attach()->set_instance(instances_ + guest_id);
   message.mutable_attach()->set_name("test");
   const int fds[] = {pair[1]};
   while (!broker::Send(supervisor_, message.SerializeAsString(), fds)) {

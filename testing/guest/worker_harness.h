@@ -32,6 +32,7 @@ class WorkerHarness {
   void AwaitEmpty();
 
  private:
+  uint64_t instances_;  // guests of two harnesses must not share a name
   int supervisor_;
   std::unique_ptr<broker::Worker> worker_;
   std::thread thread_;
