@@ -33,12 +33,6 @@ void LaneSet::Open(void* region, Channel* channel, bool may_spin) {
   }
 }
 
-void LaneSet::Reset() {
-  region_ = nullptr;
-  claimed_.store(0, std::memory_order_relaxed);
-  waiters_.store(0, std::memory_order_relaxed);
-}
-
 uint32_t LaneSet::Claim() {
   uint32_t wanted = t_last_lane;
   while (true) {
