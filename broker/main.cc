@@ -147,8 +147,12 @@ int Work(const Flags& flags) {
   options.supervisor = Fd(kWorkerSocketFd);
   options.driver = *std::move(driver);
   options.add_driver_statistics = [sim](WorkerStatistics* statistics) {
-    for (const auto& [what, count] : sim->unknown_counts())
-      (*statistics->mutable_unknown_calls())[what] = count;
+    const sim::UnknownCounts unknown = sim->unknown_counts();
+    auto& counts = *statistics->mutable_unknown_calls();
+    counts["controls"] = unknown.controls;
+    counts["classes"] = unknown.classes;
+    counts["escapes"] = unknown.escapes;
+    counts["uvm"] = unknown.uvm;
   };
   auto worker = Worker::Create(std::move(options));
   if (!worker.ok()) return Fail(worker.status());
