@@ -33,12 +33,6 @@ void LaneSet::Open(void* region, Channel* channel, bool may_spin) {
   }
 }
 
-void LaneSet::Reset() {
-  region_ = nullptr;
-  claimed_.store(0, std::memory_order_relaxed);
-  waiters_.store(0, std::memory_order_relaxed);
-}
-
 uint32_t LaneSet::Claim() {
   uint32_t wanted = t_last_lane;
   while (true) {
@@ -120,6 +114,9 @@ void LaneCall::WakeWorker() {
   // Dekker with the worker, which stores worker_waiting, fences, then loads lanes_pending.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (region->worker_waiting.load(std::memory_order_relaxed) == 0) return;
+  // Whoever clears the flag owes the worker a bell: a signal handler that came in between and called, too,
+  // would find the flag clear, ring no bell, and wait for an answer to a frame that nobody looks at.
+  const SignalBlock until_rung;
   if (region->worker_waiting.exchange(0, std::memory_order_relaxed) == 1) lanes_.channel_->RingDoorbell();
 }
 

@@ -24,9 +24,6 @@ class LaneSet {
   // `region` is mapped, `channel` open; both outlive the set. `may_spin` is false on a machine with one CPU.
   void Open(void* region, Channel* channel, bool may_spin);
 
-  // No lane is claimed. For a forked child.
-  void Reset();
-
  private:
   friend class LaneCall;
 
