@@ -55,7 +55,7 @@ bool Core::IsOpen(GuestId guest, uint32_t file_id_untrusted) {
   return state != nullptr && state->files.Find(static_cast<FileId>(file_id_untrusted)) != nullptr;
 }
 
-GuestStatistics Core::Statistics(GuestId guest) const {
+GuestStatisticsView Core::Statistics(GuestId guest) const {
   const auto it = guests_.find(guest);
   if (it == guests_.end()) return {};
   const Guest& state = *it->second;
@@ -67,6 +67,11 @@ GuestStatistics Core::Statistics(GuestId guest) const {
 // -------------------------------------------------------------------------------------
 
 void Core::On(GuestAdded event, Actions*) { guests_.try_emplace(event.guest, std::make_unique<Guest>()); }
+
+void Core::On(GuestRemoved event, Actions*) {
+  const Guest* guest = FindGuest(event.guest);
+  if (guest != nullptr && guest->processes.empty() && guest->files.size() == 0) guests_.erase(event.guest);
+}
 
 void Core::On(ProcessAttached event, Actions*) {
   if (Guest* guest = FindGuest(event.guest))

@@ -37,12 +37,13 @@ class Core {
   // Whether `file_id` is an open file of the guest, held by whomever.
   bool IsOpen(GuestId guest, uint32_t file_id_untrusted);
 
-  GuestStatistics Statistics(GuestId guest) const;
+  GuestStatisticsView Statistics(GuestId guest) const;
 
  private:
   using Actions = std::vector<Action>;
 
   void On(GuestAdded event, Actions* actions);
+  void On(GuestRemoved event, Actions* actions);
   void On(ProcessAttached event, Actions* actions);
   void On(OpenRequested event, Actions* actions);
   void On(IoctlRequested event, Actions* actions);

@@ -17,6 +17,11 @@ struct GuestAdded {
   GuestId guest;
 };
 
+// The guest is empty and forgotten, with its counters.
+struct GuestRemoved {
+  GuestId guest;
+};
+
 struct ProcessAttached {
   GuestId guest;
   ProcessId process;
@@ -79,8 +84,8 @@ struct ProcessGone {
   ProcessId process;
 };
 
-using Event = std::variant<GuestAdded, ProcessAttached, OpenRequested, IoctlRequested, DriverOpened,
-                           DriverReturned, FileClaimed, FileHungUp, ProcessGone>;
+using Event = std::variant<GuestAdded, GuestRemoved, ProcessAttached, OpenRequested, IoctlRequested,
+                           DriverOpened, DriverReturned, FileClaimed, FileHungUp, ProcessGone>;
 
 }  // namespace nvshim::broker
 

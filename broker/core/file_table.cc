@@ -44,7 +44,9 @@ File* FileTable::Find(FileId id) {
 
 File* FileTable::FindHeldBy(FileId id, ProcessId process) {
   File* file = Find(id);
-  return file != nullptr && file->holders.contains(process) ? file : nullptr;
+  // Ids are easy to guess: before the driver has answered and after the hang-up there is nothing to name.
+  const bool open = file != nullptr && file->driver_file != 0 && !file->hung_up;
+  return open && file->holders.contains(process) ? file : nullptr;
 }
 
 void FileTable::Remove(FileId id) {

@@ -30,7 +30,8 @@ class FileTable {
   // The file, or null. `id` may be anything.
   File* Find(FileId id);
 
-  // The file if `process` holds it, or null.
+  // The file if it is open (the driver's side is there, the guest's not closed) and `process` holds it, or
+  // null.
   File* FindHeldBy(FileId id, ProcessId process);
 
   // Forgets the file; its id is never given out again until 2^20 others had its place.

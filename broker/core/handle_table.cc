@@ -1,6 +1,6 @@
 #include "broker/core/handle_table.h"
 
-#include <algorithm>
+#include <vector>
 
 #include "broker/core/limits.h"
 
@@ -39,36 +39,56 @@ std::optional<HandleTable::ClientView> HandleTable::FindClient(uint32_t handle_u
 void HandleTable::AddObject(ClientHandle client, ObjectHandle object, ObjectHandle parent,
                             uint32_t rm_class) {
   const auto it = clients_.find(client);
-  if (it == clients_.end() || static_cast<uint32_t>(object) == static_cast<uint32_t>(client)) return;
-  auto& objects = it->second.objects;
-  const auto above = objects.find(parent);
-  const bool below_client = above == objects.end() || parent == object;
-  if (!below_client && !objects.contains(object)) above->second.children.push_back(object);
-  const ObjectHandle known_parent = below_client ? static_cast<ObjectHandle>(client) : parent;
-  if (objects.try_emplace(object, Object{rm_class, known_parent, {}}).second) ++objects_;
+  if (it == clients_.end() || object == kNoObject) return;
+  if (static_cast<uint32_t>(object) == static_cast<uint32_t>(client)) return;
+  Objects& objects = it->second.objects;
+  if (const auto old = objects.find(object); old != objects.end()) FreeTree(objects, old);
+  const bool below_client = !objects.contains(parent);
+  objects.emplace(object, Object{rm_class, below_client ? static_cast<ObjectHandle>(client) : parent});
+  if (!below_client) LinkBelow(objects, parent, object);
+  ++objects_;
+}
+
+void HandleTable::LinkBelow(Objects& objects, ObjectHandle parent, ObjectHandle child) {
+  Object& above = objects.find(parent)->second;
+  objects.find(child)->second.next_sibling = above.first_child;
+  if (above.first_child != kNoObject) objects.find(above.first_child)->second.previous_sibling = child;
+  above.first_child = child;
+}
+
+void HandleTable::Unlink(Objects& objects, const Object& child) {
+  if (child.next_sibling != kNoObject)
+    objects.find(child.next_sibling)->second.previous_sibling = child.previous_sibling;
+  if (child.previous_sibling != kNoObject) {
+    objects.find(child.previous_sibling)->second.next_sibling = child.next_sibling;
+  } else if (const auto above = objects.find(child.parent); above != objects.end()) {
+    above->second.first_child = child.next_sibling;
+  }
+}
+
+void HandleTable::FreeTree(Objects& objects, Objects::iterator top) {
+  Unlink(objects, top->second);
+  std::vector<ObjectHandle> doomed = {top->first};
+  while (!doomed.empty()) {
+    const auto next = objects.find(doomed.back());
+    doomed.pop_back();
+    for (ObjectHandle child = next->second.first_child; child != kNoObject;
+         child = objects.find(child)->second.next_sibling)
+      doomed.push_back(child);
+    objects.erase(next);
+    --objects_;
+  }
 }
 
 void HandleTable::Free(ClientHandle client, ObjectHandle object) {
   const auto it = clients_.find(client);
   if (it == clients_.end()) return;
-  auto& objects = it->second.objects;
+  Objects& objects = it->second.objects;
   if (static_cast<uint32_t>(object) == static_cast<uint32_t>(client)) {
     objects_ -= objects.size();
     clients_.erase(it);
-    return;
-  }
-  const auto top = objects.find(object);
-  if (top == objects.end()) return;
-  const auto above = objects.find(top->second.parent);
-  if (above != objects.end()) std::erase(above->second.children, object);
-  std::vector<ObjectHandle> doomed = {object};
-  while (!doomed.empty()) {
-    const auto next = objects.find(doomed.back());
-    doomed.pop_back();
-    if (next == objects.end()) continue;
-    doomed.insert(doomed.end(), next->second.children.begin(), next->second.children.end());
-    objects.erase(next);
-    --objects_;
+  } else if (const auto top = objects.find(object); top != objects.end()) {
+    FreeTree(objects, top);
   }
 }
 

@@ -7,17 +7,23 @@
 
 #include <cstdint>
 #include <optional>
-#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "broker/core/ids.h"
 
 namespace nvshim::broker {
 
+// RM takes 0 in hObjectNew as "choose one": no object has that handle.
+inline constexpr ObjectHandle kNoObject{0};
+
+// The children of an object form a list through their sibling links, so that freeing one of 100,000 costs
+// what freeing one of two does.
 struct Object {
   uint32_t rm_class;    // hClass
-  ObjectHandle parent;  // the client's own number for children of the client
-  std::vector<ObjectHandle> children;
+  ObjectHandle parent;  // the client's own number for children of the client, which are in no list
+  ObjectHandle first_child = kNoObject;
+  ObjectHandle next_sibling = kNoObject;
+  ObjectHandle previous_sibling = kNoObject;
 };
 
 class HandleTable {
@@ -41,7 +47,8 @@ class HandleTable {
   std::optional<ClientView> FindClient(uint32_t handle_untrusted) const;
 
   // Records an object that the driver made. A parent that is not in the table stands for the client itself:
-  // the driver has accepted it. A handle that exists already is left as it is.
+  // the driver has accepted it. What the table knows under that handle so far, the driver has freed unasked
+  // (as a dependent of something else): it goes, with its descendants.
   void AddObject(ClientHandle client, ObjectHandle object, ObjectHandle parent, uint32_t rm_class);
 
   // Frees an object and its descendants, or, when `object` is the client's own number, the client. Unknown:
@@ -56,11 +63,16 @@ class HandleTable {
   size_t objects() const { return objects_; }
 
  private:
+  using Objects = absl::flat_hash_map<ObjectHandle, Object>;
   struct Client {
     RealClientHandle real;
     FileId owner;
-    absl::flat_hash_map<ObjectHandle, Object> objects;
+    Objects objects;
   };
+
+  static void LinkBelow(Objects& objects, ObjectHandle parent, ObjectHandle child);
+  static void Unlink(Objects& objects, const Object& child);
+  void FreeTree(Objects& objects, Objects::iterator top);
 
   absl::flat_hash_map<ClientHandle, Client> clients_;
   uint32_t next_client_ = 0;

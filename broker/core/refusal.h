@@ -4,6 +4,7 @@
 #define BROKER_CORE_REFUSAL_H_
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 
 namespace nvshim::broker {

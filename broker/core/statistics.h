@@ -16,7 +16,7 @@ struct Counters {
   std::array<uint64_t, static_cast<size_t>(Reason::kCount)> refusals{};
 };
 
-struct GuestStatistics {
+struct GuestStatisticsView {
   uint64_t processes = 0;
   uint64_t files = 0;
   uint64_t clients = 0;

@@ -23,11 +23,13 @@ namespace nvshim::wire {
 // Copies out of memory that the peer may change meanwhile. The barrier keeps the compiler from reading the
 // source again later in place of the copy (gcc and clang both do so otherwise).
 inline void CopyFromShared(void* to, const void* from_shared, size_t size_bytes) {
+  if (size_bytes == 0) return;  // an empty buffer may be null, which memcpy does not allow
   std::memcpy(to, from_shared, size_bytes);
   asm volatile("" : : "r"(to) : "memory");
 }
 
 inline void CopyToShared(void* to_shared, const void* from, size_t size_bytes) {
+  if (size_bytes == 0) return;
   std::memcpy(to_shared, from, size_bytes);
   asm volatile("" : : "r"(to_shared) : "memory");
 }
@@ -94,13 +96,13 @@ class RingConsumer {
                const std::atomic<uint32_t>* tail)
       : ring_(ring), mask_(size_bytes - 1), head_shared_(head), tail_shared_(tail) {}
 
-  // Bytes that may be read now, or kCorrupt. The answer stays true however the peer's cursor changes.
+  // Bytes that may be read now, or kCorrupt: then nothing may. The answer stays true however the peer's
+  // cursor changes.
   uint32_t Available() {
     // Pairs with the release of RingProducer::Publish.
     const uint32_t used = tail_shared_->load(std::memory_order_acquire) - head_;
-    if (used > mask_ + 1) return kCorrupt;
-    left_ = used;
-    return used;
+    left_ = used <= mask_ + 1 ? used : 0;
+    return used <= mask_ + 1 ? used : kCorrupt;
   }
 
   // Copies the next bytes out. False when that is more than Available promised.

@@ -1,0 +1,101 @@
+#include "broker/io/loop.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include "absl/status/status.h"
+
+namespace nvshim::broker {
+namespace {
+
+// Entries of the submission queue: operations queued between two submissions. More are submitted early.
+constexpr unsigned kEntries = 256;
+// Completions that may wait; the kernel keeps more in its own memory and loses none.
+constexpr unsigned kCompletionEntries = 4096;
+
+// Tag of operations whose completion nobody wants.
+constexpr Tag kIgnored = {0xff, 0};
+
+absl::Status Restrict(io_uring* ring) {
+  constexpr uint8_t kOperations[] = {IORING_OP_POLL_ADD, IORING_OP_TIMEOUT, IORING_OP_ASYNC_CANCEL};
+  io_uring_restriction restrictions[std::size(kOperations)] = {};
+  for (size_t i = 0; i < std::size(kOperations); ++i) {
+    restrictions[i].opcode = IORING_RESTRICTION_SQE_OP;
+    restrictions[i].sqe_op = kOperations[i];
+  }
+  if (const int error = io_uring_register_restrictions(ring, restrictions, std::size(restrictions));
+      error != 0)
+    return absl::ErrnoToStatus(-error, "io_uring: cannot restrict operations");
+  if (const int error = io_uring_enable_rings(ring); error != 0)
+    return absl::ErrnoToStatus(-error, "io_uring: cannot enable the ring");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Loop>> Loop::Create() {
+  std::unique_ptr<Loop> loop(new Loop());
+  io_uring_params params{};
+  params.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+  params.cq_entries = kCompletionEntries;
+  if (const int error = io_uring_queue_init_params(kEntries, &loop->ring_, &params); error != 0) {
+    loop->ring_.ring_fd = -1;
+    return absl::ErrnoToStatus(-error,
+                               "io_uring is not available (kernel 5.13 or later is needed, and "
+                               "kernel.io_uring_disabled must be 0)");
+  }
+  if (auto status = Restrict(&loop->ring_); !status.ok()) return status;
+  return loop;
+}
+
+Loop::~Loop() {
+  if (ring_.ring_fd >= 0) io_uring_queue_exit(&ring_);
+}
+
+io_uring_sqe* Loop::NextEntry(Tag tag) {
+  io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+  while (entry == nullptr) {  // the queue is full: hand it over, then there is room
+    io_uring_submit(&ring_);
+    entry = io_uring_get_sqe(&ring_);
+  }
+  // Prepared by the caller with io_uring_prep_*, which clears user_data in some versions: set again there.
+  entry->user_data = tag.Pack();
+  return entry;
+}
+
+void Loop::Poll(int fd, uint32_t events, Tag tag) {
+  io_uring_sqe* entry = NextEntry(tag);
+  io_uring_prep_poll_multishot(entry, fd, events);
+  entry->user_data = tag.Pack();
+}
+
+void Loop::Timeout(__kernel_timespec* duration, Tag tag) {
+  io_uring_sqe* entry = NextEntry(tag);
+  io_uring_prep_timeout(entry, duration, 0, 0);
+  entry->user_data = tag.Pack();
+}
+
+void Loop::Cancel(Tag tag) {
+  io_uring_sqe* entry = NextEntry(kIgnored);
+  io_uring_prep_cancel64(entry, tag.Pack(), 0);
+  entry->user_data = kIgnored.Pack();
+}
+
+void Loop::Submit(bool block) {
+  if (block)
+    io_uring_submit_and_wait(&ring_, 1);
+  else
+    io_uring_submit(&ring_);
+}
+
+bool Loop::Next(Completion* completion) {
+  io_uring_cqe* entry;
+  for (;;) {
+    if (io_uring_peek_cqe(&ring_, &entry) != 0) return false;
+    *completion = {Tag::Unpack(entry->user_data), entry->res, (entry->flags & IORING_CQE_F_MORE) != 0};
+    io_uring_cqe_seen(&ring_, entry);
+    if (completion->tag.kind != kIgnored.kind) return true;
+  }
+}
+
+}  // namespace nvshim::broker

@@ -1,0 +1,74 @@
+#include "broker/io/region.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+
+#include "absl/status/status.h"
+
+namespace nvshim::broker {
+namespace {
+
+void FillHeader(void* base) {
+  wire::RegionHeader* header = wire::HeaderOf(base);
+  header->magic = wire::kRegionMagic;
+  header->layout_version = wire::kRegionLayoutVersion;
+  header->region_size_bytes = wire::kRegionSizeBytes;
+  header->lane_count = wire::kLaneCount;
+  header->lane_stride_bytes = wire::kLaneStrideBytes;
+  header->lanes_offset = wire::kLanesOffset;
+  header->ring_size_bytes = wire::kRingSizeBytes;
+  header->pool_offset = wire::kPoolOffset;
+  header->pool_size_bytes = wire::kPoolSizeBytes;
+  header->worker_waiting.store(1, std::memory_order_relaxed);  // the first frame rings the doorbell
+}
+
+bool InPool(uint32_t offset, uint32_t size_bytes) {
+  return uint64_t{offset} + size_bytes <= wire::kPoolSizeBytes;
+}
+
+}  // namespace
+
+absl::StatusOr<Region> Region::Create() {
+  Fd memfd(memfd_create("nvshim-region", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!memfd.valid()) return absl::ErrnoToStatus(errno, "memfd_create");
+  if (ftruncate(memfd.get(), wire::kRegionSizeBytes) != 0)
+    return absl::ErrnoToStatus(errno, "ftruncate of a region");
+  if (fcntl(memfd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+    return absl::ErrnoToStatus(errno, "sealing a region");
+  void* base = mmap(nullptr, wire::kRegionSizeBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd.get(), 0);
+  if (base == MAP_FAILED) return absl::ErrnoToStatus(errno, "mmap of a region");
+  FillHeader(base);
+  return Region(base, std::move(memfd));
+}
+
+Region::~Region() {
+  if (base_ != nullptr) munmap(base_, wire::kRegionSizeBytes);
+}
+
+wire::RingConsumer Region::RequestsOf(uint32_t lane) {
+  wire::LaneHeader* header = wire::LaneOf(base_, lane);
+  return {wire::RequestRingOf(base_, lane), wire::kRingSizeBytes, &header->request_head,
+          &header->request_tail};
+}
+
+wire::RingProducer Region::ResponsesOf(uint32_t lane) {
+  wire::LaneHeader* header = wire::LaneOf(base_, lane);
+  return {wire::ResponseRingOf(base_, lane), wire::kRingSizeBytes, &header->response_tail,
+          &header->response_head};
+}
+
+bool Region::CopyFromPool(void* to, uint32_t offset, uint32_t size_bytes) const {
+  if (!InPool(offset, size_bytes)) return false;
+  wire::CopyFromShared(to, wire::PoolOf(base_) + offset, size_bytes);
+  return true;
+}
+
+bool Region::CopyToPool(uint32_t offset, const void* from, uint32_t size_bytes) {
+  if (!InPool(offset, size_bytes)) return false;
+  wire::CopyToShared(wire::PoolOf(base_) + offset, from, size_bytes);
+  return true;
+}
+
+}  // namespace nvshim::broker

@@ -1,0 +1,50 @@
+// Unix SOCK_SEQPACKET sockets: listen, connect, whole datagrams in and out, descriptors out, and who the peer
+// is. The broker never accepts a descriptor from a guest: Receive has no room for one, so the kernel drops
+// it.
+#ifndef BROKER_IO_SOCKET_H_
+#define BROKER_IO_SOCKET_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "broker/io/fd.h"
+
+namespace nvshim::broker {
+
+// Binds and listens at `path` with the given file mode. A dead socket at `path` is replaced; one that
+// answers, or anything that is not a socket, is an error that says so.
+absl::StatusOr<Fd> Listen(const std::string& path, mode_t mode);
+
+absl::StatusOr<Fd> Connect(const std::string& path);
+
+// Accepts one connection; an invalid Fd when none waits.
+Fd Accept(int listener);
+
+struct Peer {
+  uid_t uid;
+  pid_t pid;
+  Fd pidfd;  // of the peer at connect time; invalid on kernels before 6.5
+};
+
+// Who connected, by the kernel's word.
+absl::StatusOr<Peer> PeerOf(int connection);
+
+// One datagram, with at most kFdsPerMessageMax descriptors. False when the peer is gone or its buffer is
+// full.
+inline constexpr size_t kFdsPerMessageMax = 2;  // region and doorbell of Welcome
+bool Send(int socket, std::span<const char> bytes, std::span<const int> fds = {});
+
+// One datagram into `bytes`. Returns its length; 0 when the peer is gone; -1 when none waits or it was longer
+// than `bytes` (then it is lost). Never blocks.
+ssize_t Receive(int socket, std::span<char> bytes);
+
+// As Receive, for the broker's own sockets: one descriptor may come along.
+ssize_t ReceiveWithFd(int socket, std::span<char> bytes, Fd* fd);
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_IO_SOCKET_H_

@@ -1,0 +1,209 @@
+// gpu-broker: the command line. Without a subcommand it supervises; `stats` asks a running broker; `worker`
+// is how the supervisor starts its workers. Each of the three is a list of steps, in order.
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "broker/driver/sim/sim_driver.h"
+#include "broker/supervisor/control_client.h"
+#include "broker/supervisor/statistics_json.h"
+#include "broker/supervisor/supervisor.h"
+#include "broker/supervisor/worker_process.h"
+#include "broker/worker/worker.h"
+
+namespace nvshim::broker {
+namespace {
+
+constexpr char kVersion[] = "0.1.0";
+constexpr char kDefaultSocket[] = "/run/gpu-broker/gpu-broker.sock";
+
+struct Flags {
+  std::string driver = "sim";
+  std::string socket = kDefaultSocket;
+  std::vector<std::string> guest_sockets;  // NAME=PATH
+  std::string sim_gpu = "a100";
+  std::string sim_driver_version = "535.261.03";
+  uint32_t guests_per_worker = 1;
+  uint32_t guest_linger_ms = 10'000;
+  std::string log_level = "info";
+  int ready_fd = -1;
+};
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "gpu-broker: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+void StartLog(const Flags& flags, const char* role) {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt(role));
+  spdlog::set_pattern("%n[%P] %l: %v");
+  spdlog::set_level(spdlog::level::from_str(flags.log_level));
+}
+
+void AddDriverFlags(CLI::App& app, Flags& flags) {
+  app.add_option("--driver", flags.driver,
+                 "What answers the guests: sim (simulated GPU) or kernel (/dev/nvidia*)")
+      ->check(CLI::IsMember({"sim", "kernel"}))
+      ->capture_default_str();
+  app.add_option("--sim-gpu", flags.sim_gpu, "Simulated GPU: a100, h100, h200 or rtx4090")
+      ->capture_default_str();
+  app.add_option("--sim-driver-version", flags.sim_driver_version,
+                 "Driver version the simulated GPU reports; must equal that of the guests' libcuda")
+      ->capture_default_str();
+  app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, err, critical or off")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "err", "critical", "off"}))
+      ->capture_default_str();
+}
+
+absl::StatusOr<std::unique_ptr<SimDriver>> MakeDriver(const Flags& flags) {
+  if (flags.driver == "kernel")
+    return absl::UnimplementedError(
+        "--driver=kernel is not built yet; --driver=sim serves a simulated GPU on any machine");
+  SimOptions options;
+  options.gpu = flags.sim_gpu;
+  options.driver_version = flags.sim_driver_version;
+  options.log = [](std::string_view what) { spdlog::info("the simulated driver does not know {}", what); };
+  return CreateSimDriver(options);
+}
+
+absl::StatusOr<std::map<std::string, std::string>> NamedSockets(const Flags& flags) {
+  std::map<std::string, std::string> sockets;
+  for (const std::string& one : flags.guest_sockets) {
+    const size_t equals = one.find('=');
+    if (equals == std::string::npos || equals == 0)
+      return absl::InvalidArgumentError("--guest-socket wants NAME=PATH, not '" + one + "'");
+    sockets[one.substr(0, equals)] = one.substr(equals + 1);
+  }
+  return sockets;
+}
+
+void TellReady(int fd) {
+  if (fd < 0) return;
+  if (write(fd, "ready\n", 6) != 6) spdlog::warn("--ready-fd={} cannot be written", fd);
+  close(fd);
+}
+
+// ---- gpu-broker
+// -----------------------------------------------------------------------------------------------
+
+int Supervise(const Flags& flags) {
+  StartLog(flags, "gpu-broker");
+  if (flags.ready_fd >= 0) fcntl(flags.ready_fd, F_SETFD, FD_CLOEXEC);
+  // Made once here for its complaints and its version, then by each worker for itself.
+  auto driver = MakeDriver(flags);
+  if (!driver.ok()) return Fail(driver.status());
+  auto named_sockets = NamedSockets(flags);
+  if (!named_sockets.ok()) return Fail(named_sockets.status());
+  SupervisorOptions options;
+  options.socket = flags.socket;
+  options.named_sockets = *std::move(named_sockets);
+  options.control_socket = ControlSocketOf(flags.socket);
+  options.guests_per_worker = flags.guests_per_worker;
+  options.guest_linger = std::chrono::milliseconds(flags.guest_linger_ms);
+  options.worker_arguments = {"worker", "--driver=" + flags.driver, "--sim-gpu=" + flags.sim_gpu,
+                              "--sim-driver-version=" + flags.sim_driver_version,
+                              "--log-level=" + flags.log_level};
+  options.driver = flags.driver;
+  options.driver_version = (*driver)->info().version;
+  driver->reset();
+  auto supervisor = Supervisor::Create(std::move(options));
+  if (!supervisor.ok()) return Fail(supervisor.status());
+  spdlog::info("serving driver {} at {}", flags.driver, flags.socket);
+  TellReady(flags.ready_fd);
+  const absl::Status status = (*supervisor)->Run();
+  return status.ok() ? 0 : Fail(status);
+}
+
+// ---- gpu-broker worker
+// ----------------------------------------------------------------------------------------
+
+// RM takes privilege from the caller's credentials at each ioctl, so a worker has none before it makes a
+// client.
+absl::Status DropPrivileges() {
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return absl::ErrnoToStatus(errno, "PR_SET_NO_NEW_PRIVS");
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return absl::ErrnoToStatus(errno, "PR_SET_DUMPABLE");
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct none[2] = {};
+  if (syscall(SYS_capset, &header, none) != 0) return absl::ErrnoToStatus(errno, "capset");
+  return absl::OkStatus();
+}
+
+int Work(const Flags& flags) {
+  StartLog(flags, "gpu-broker-worker");
+  if (auto status = DropPrivileges(); !status.ok()) return Fail(status);
+  auto driver = MakeDriver(flags);
+  if (!driver.ok()) return Fail(driver.status());
+  const SimDriver* sim = driver->get();
+  WorkerOptions options;
+  options.supervisor = Fd(kWorkerSocketFd);
+  options.driver = *std::move(driver);
+  options.add_driver_statistics = [sim](WorkerStatistics* statistics) {
+    const sim::UnknownCounts unknown = sim->unknown_counts();
+    auto& counts = *statistics->mutable_unknown_calls();
+    counts["controls"] = unknown.controls;
+    counts["classes"] = unknown.classes;
+    counts["escapes"] = unknown.escapes;
+    counts["uvm"] = unknown.uvm;
+  };
+  auto worker = Worker::Create(std::move(options));
+  if (!worker.ok()) return Fail(worker.status());
+  (*worker)->Run();
+  return 0;
+}
+
+// ---- gpu-broker stats
+// -----------------------------------------------------------------------------------------
+
+int PrintStatistics(const Flags& flags) {
+  auto statistics = AskStatistics(flags.socket);
+  if (!statistics.ok()) return Fail(statistics.status());
+  std::printf("%s\n", StatisticsJson(*statistics).c_str());
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("Shares one NVIDIA GPU among many guests. Guests run with LD_PRELOAD=libnvshim.so.",
+               "gpu-broker");
+  app.set_version_flag("--version", kVersion);
+  AddDriverFlags(app, flags);
+  app.add_option("--socket", flags.socket, "Unix socket at which guests connect")->capture_default_str();
+  app.add_option("--guest-socket", flags.guest_sockets,
+                 "NAME=PATH: one more socket; whoever connects there belongs to the guest NAME");
+  app.add_option("--guests-per-worker", flags.guests_per_worker,
+                 "Guests that share one worker process (above 1: simulated driver only)")
+      ->check(CLI::Range(1u, 4096u))
+      ->capture_default_str();
+  app.add_option("--guest-linger-ms", flags.guest_linger_ms,
+                 "How long the worker of a guest without processes is kept for the next one")
+      ->capture_default_str();
+  app.add_option("--ready-fd", flags.ready_fd,
+                 "Descriptor that gets the line 'ready' once guests can connect");
+
+  CLI::App* stats = app.add_subcommand("stats", "Print the statistics of a running broker as JSON");
+  stats->add_option("--socket", flags.socket, "The running broker's --socket")->capture_default_str();
+
+  CLI::App* worker =
+      app.add_subcommand("worker", "Serve guests for a supervisor (started by gpu-broker itself)");
+  worker->group("");
+  AddDriverFlags(*worker, flags);
+  CLI11_PARSE(app, argc, argv);
+
+  if (*stats) return PrintStatistics(flags);
+  if (*worker) return Work(flags);
+  return Supervise(flags);
+}
+
+}  // namespace
+}  // namespace nvshim::broker
+
+int main(int argc, char** argv) { return nvshim::broker::Main(argc, argv); }

@@ -1,0 +1,20 @@
+// The asking end of the control socket.
+#ifndef BROKER_SUPERVISOR_CONTROL_CLIENT_H_
+#define BROKER_SUPERVISOR_CONTROL_CLIENT_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "proto/control.pb.h"
+
+namespace nvshim::broker {
+
+// Where the broker that serves guests at `socket` listens for its operators.
+std::string ControlSocketOf(const std::string& socket);
+
+// The statistics of the broker at `socket` (the guests' socket). Errors say what to do.
+absl::StatusOr<BrokerStatistics> AskStatistics(const std::string& socket);
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_SUPERVISOR_CONTROL_CLIENT_H_

@@ -1,0 +1,15 @@
+// BrokerStatistics as JSON: what `gpu-broker stats` prints. 64-bit counters are JSON numbers.
+#ifndef BROKER_SUPERVISOR_STATISTICS_JSON_H_
+#define BROKER_SUPERVISOR_STATISTICS_JSON_H_
+
+#include <string>
+
+#include "proto/control.pb.h"
+
+namespace nvshim::broker {
+
+std::string StatisticsJson(const BrokerStatistics& statistics);
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_SUPERVISOR_STATISTICS_JSON_H_

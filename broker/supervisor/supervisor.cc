@@ -1,0 +1,364 @@
+#include "broker/supervisor/supervisor.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "broker/io/socket.h"
+#include "broker/supervisor/guest_identity.h"
+
+namespace nvshim::broker {
+namespace {
+
+enum TagKind : uint8_t { kListenerTag, kControlListenerTag, kSignalTag, kWorkerTag, kControlTag, kTimerTag };
+
+// Guests connect from any uid; who they are decides the kernel, what they get the worker.
+constexpr mode_t kGuestSocketMode = 0666;
+constexpr mode_t kControlSocketMode = 0600;
+
+// Statistics of a worker with a thousand guests.
+constexpr size_t kWorkerMessageSizeBytesMax = 256 << 10;
+constexpr size_t kControlMessageSizeBytesMax = 4096;
+
+// One process of the machine may fill at most this many workers.
+constexpr size_t kGuestsMax = 4096;
+
+// Clients of the control socket that may wait at a time.
+constexpr size_t kControlClientsMax = 16;
+
+// Connections taken per turn before anything else is looked at.
+constexpr int kAcceptsPerTurnMax = 64;
+
+uint64_t RandomInstance() {
+  uint64_t instance = 0;
+  while (getrandom(&instance, sizeof(instance), 0) != sizeof(instance)) {
+  }
+  return instance;
+}
+
+void RaiseFileLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(SupervisorOptions options) {
+  auto loop = Loop::Create();
+  if (!loop.ok()) return loop.status();
+  std::unique_ptr<Supervisor> supervisor(new Supervisor(std::move(options), *std::move(loop)));
+  RaiseFileLimit();
+  if (auto status = supervisor->CatchSignals(); !status.ok()) return status;
+  if (auto status = supervisor->Bind(); !status.ok()) return status;
+  return supervisor;
+}
+
+Supervisor::Supervisor(SupervisorOptions options, std::unique_ptr<Loop> loop)
+    : options_(std::move(options)), loop_(std::move(loop)) {}
+
+Supervisor::~Supervisor() {
+  for (auto& [index, worker] : workers_) EndWorker(worker.process);
+  for (const Listener& listener : listeners_) unlink(listener.path.c_str());
+  if (control_listener_.valid()) unlink(options_.control_socket.c_str());
+}
+
+absl::Status Supervisor::Bind() {
+  std::map<std::string, std::string> sockets = options_.named_sockets;
+  sockets.emplace("", options_.socket);
+  for (const auto& [guest, path] : sockets) {
+    auto socket = Listen(path, kGuestSocketMode);
+    if (!socket.ok()) return socket.status();
+    loop_->Poll(socket->get(), POLLIN, {kListenerTag, static_cast<uint32_t>(listeners_.size())});
+    listeners_.push_back({*std::move(socket), path, guest});
+  }
+  auto control = Listen(options_.control_socket, kControlSocketMode);
+  if (!control.ok()) return control.status();
+  control_listener_ = *std::move(control);
+  loop_->Poll(control_listener_.get(), POLLIN, {kControlListenerTag, 0});
+  return absl::OkStatus();
+}
+
+absl::Status Supervisor::CatchSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  signals_ = Fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals_.valid()) return absl::ErrnoToStatus(errno, "signalfd");
+  loop_->Poll(signals_.get(), POLLIN, {kSignalTag, 0});
+  return absl::OkStatus();
+}
+
+absl::Status Supervisor::Run() {
+  while (running_) {
+    loop_->Submit(true);
+    Completion completion;
+    while (running_ && loop_->Next(&completion)) Complete(completion);
+  }
+  spdlog::info("stopping");
+  return absl::OkStatus();
+}
+
+void Supervisor::Complete(const Completion& completion) {
+  const uint32_t index = completion.tag.index;
+  switch (completion.tag.kind) {
+    case kListenerTag:
+      if (!completion.more) loop_->Poll(listeners_[index].socket.get(), POLLIN, completion.tag);
+      return OnListener(index);
+    case kControlListenerTag:
+      if (!completion.more) loop_->Poll(control_listener_.get(), POLLIN, completion.tag);
+      return OnControlListener();
+    case kSignalTag:
+      running_ = false;
+      return;
+    case kWorkerTag:
+      return OnWorker(index);
+    case kControlTag:
+      return OnControl(index);
+    case kTimerTag:
+      timer_armed_ = false;
+      return RetireGuests();
+    default:
+      return;
+  }
+}
+
+// ---- Guests
+// ---------------------------------------------------------------------------------------------------
+
+void Supervisor::OnListener(uint32_t index) {
+  const Listener& listener = listeners_[index];
+  for (int i = 0; i < kAcceptsPerTurnMax; ++i) {
+    Fd connection = Accept(listener.socket.get());
+    if (!connection.valid()) return;
+    if (!listener.guest.empty()) {
+      Admit(std::move(connection), listener.guest);
+      continue;
+    }
+    auto peer = PeerOf(connection.get());
+    if (!peer.ok()) continue;
+    auto name = GuestNameOf(*peer);
+    if (name.ok()) Admit(std::move(connection), *name);
+  }
+  // More may wait, and a multishot poll tells of new ones only.
+  loop_->Cancel({kListenerTag, index});
+}
+
+void Supervisor::Admit(Fd connection, const std::string& name) {
+  Guest* guest = FindOrMake(name);
+  if (guest == nullptr) return;
+  ToWorker message;
+  message.mutable_attach()->set_guest_id(guest->id);
+  message.mutable_attach()->set_instance(guest->instance);
+  message.mutable_attach()->set_name(name);
+  const int fds[] = {connection.get()};
+  if (!Send(workers_.at(guest->worker).process.socket.get(), message.SerializeAsString(), fds)) {
+    spdlog::warn("guest {} ({}): its worker takes no more connections", guest->id, name);
+    return;
+  }
+  ++guest->attached;
+  guest->empty = false;
+}
+
+Supervisor::Guest* Supervisor::FindOrMake(const std::string& name) {
+  const auto it = guests_.find(name);
+  if (it != guests_.end()) return &it->second;
+  if (guests_.size() >= kGuestsMax) {
+    spdlog::warn("guest '{}' is turned away: {} guests are here already", name, kGuestsMax);
+    return nullptr;
+  }
+  const uint32_t worker = WorkerWithRoom();
+  if (worker == 0) return nullptr;
+  Guest& guest = guests_[name];
+  guest.id = next_guest_++;
+  guest.instance = RandomInstance();
+  guest.worker = worker;
+  guest_names_[guest.id] = name;
+  ++workers_.at(worker).guests;
+  spdlog::info("guest {} is '{}', worker pid {}", guest.id, name, workers_.at(worker).process.pid);
+  return &guest;
+}
+
+// A worker that may serve one more guest, started if need be. 0 when none can be started.
+uint32_t Supervisor::WorkerWithRoom() {
+  for (const auto& [index, worker] : workers_)
+    if (worker.guests < options_.guests_per_worker) return index;
+  auto process = StartWorker(options_.worker_arguments);
+  if (!process.ok()) {
+    spdlog::error("{}", process.status().ToString());
+    return 0;
+  }
+  const uint32_t index = next_worker_++;
+  loop_->Poll(process->socket.get(), POLLIN | POLLRDHUP, {kWorkerTag, index});
+  workers_[index].process = *std::move(process);
+  return index;
+}
+
+void Supervisor::OnGuestEmpty(const GuestEmpty& message) {
+  const auto name = guest_names_.find(message.guest_id());
+  if (name == guest_names_.end()) return;
+  Guest& guest = guests_.at(name->second);
+  if (guest.attached != message.attached()) return;  // somebody is on the way to it
+  guest.empty = true;
+  guest.empty_since = Clock::now();
+  RetireGuests();
+}
+
+// Retires guests that have been empty for long enough, and sets the timer for the next one.
+void Supervisor::RetireGuests() {
+  const auto now = Clock::now();
+  std::vector<std::string> due;
+  auto next = Clock::time_point::max();
+  for (const auto& [name, guest] : guests_) {
+    if (!guest.empty) continue;
+    const auto when = guest.empty_since + options_.guest_linger;
+    if (when <= now)
+      due.push_back(name);
+    else
+      next = std::min(next, when);
+  }
+  for (const std::string& name : due) Retire(name);
+  if (timer_armed_ || next == Clock::time_point::max()) return;
+  const auto wait = std::chrono::duration_cast<std::chrono::nanoseconds>(next - now).count();
+  timer_ = {wait / 1'000'000'000, wait % 1'000'000'000};
+  timer_armed_ = true;
+  loop_->Timeout(&timer_, {kTimerTag, 0});
+}
+
+void Supervisor::Retire(const std::string& name) {
+  const Guest guest = guests_.at(name);
+  guests_.erase(name);
+  guest_names_.erase(guest.id);
+  WorkerRecord& worker = workers_.at(guest.worker);
+  if (--worker.guests == 0) {
+    loop_->Cancel({kWorkerTag, guest.worker});
+    EndWorker(worker.process);
+    workers_.erase(guest.worker);
+    AnswerIfComplete();
+    return;
+  }
+  ToWorker message;
+  message.mutable_remove()->set_guest_id(guest.id);
+  Send(worker.process.socket.get(), message.SerializeAsString());
+}
+
+// ---- Workers
+// --------------------------------------------------------------------------------------------------
+
+void Supervisor::OnWorker(uint32_t index) {
+  std::vector<char> bytes(kWorkerMessageSizeBytesMax);
+  for (;;) {
+    const auto it = workers_.find(index);
+    if (it == workers_.end()) return;
+    const ssize_t received = Receive(it->second.process.socket.get(), bytes);
+    if (received == 0) return LoseWorker(index);
+    if (received < 0) return;
+    FromWorker message;
+    if (!message.ParseFromArray(bytes.data(), static_cast<int>(received))) continue;
+    if (message.has_empty()) OnGuestEmpty(message.empty());
+    if (message.has_statistics()) {
+      it->second.statistics = message.statistics();
+      it->second.statistics_due = false;
+      AnswerIfComplete();
+    }
+  }
+}
+
+// A worker is gone and its guests with it: their device has fallen off the bus. Who connects again starts
+// afresh.
+void Supervisor::LoseWorker(uint32_t index) {
+  WorkerRecord& worker = workers_.at(index);
+  spdlog::warn("worker pid {} is gone with {} guests", worker.process.pid, worker.guests);
+  loop_->Cancel({kWorkerTag, index});
+  EndWorker(worker.process);
+  std::erase_if(guests_, [&](const auto& entry) {
+    if (entry.second.worker != index) return false;
+    guest_names_.erase(entry.second.id);
+    return true;
+  });
+  workers_.erase(index);
+  AnswerIfComplete();
+}
+
+// ---- Control socket
+// -------------------------------------------------------------------------------------------
+
+void Supervisor::OnControlListener() {
+  for (;;) {
+    Fd client = Accept(control_listener_.get());
+    if (!client.valid()) return;
+    if (control_clients_.size() >= kControlClientsMax) continue;
+    const uint32_t index = next_control_++;
+    loop_->Poll(client.get(), POLLIN | POLLRDHUP, {kControlTag, index});
+    control_clients_[index].socket = std::move(client);
+  }
+}
+
+void Supervisor::OnControl(uint32_t index) {
+  const auto it = control_clients_.find(index);
+  if (it == control_clients_.end()) return;
+  std::array<char, kControlMessageSizeBytesMax> bytes;
+  const ssize_t received = Receive(it->second.socket.get(), bytes);
+  if (received < 0) return;
+  ControlRequest request;
+  if (received == 0 || !request.ParseFromArray(bytes.data(), static_cast<int>(received)) ||
+      !request.has_statistics()) {
+    loop_->Cancel({kControlTag, index});
+    control_clients_.erase(it);
+    return;
+  }
+  it->second.waits = true;
+  AskForStatistics();
+  AnswerIfComplete();
+}
+
+void Supervisor::AskForStatistics() {
+  ToWorker message;
+  message.mutable_statistics();
+  const std::string bytes = message.SerializeAsString();
+  for (auto& [index, worker] : workers_) worker.statistics_due = Send(worker.process.socket.get(), bytes);
+}
+
+void Supervisor::AnswerIfComplete() {
+  for (const auto& [index, worker] : workers_)
+    if (worker.statistics_due) return;
+  ControlReply reply;
+  bool waits = false;
+  for (auto& [index, client] : control_clients_) {
+    if (!std::exchange(client.waits, false)) continue;
+    if (!std::exchange(waits, true)) *reply.mutable_statistics() = Sum();
+    Send(client.socket.get(), reply.SerializeAsString());
+  }
+}
+
+BrokerStatistics Supervisor::Sum() const {
+  BrokerStatistics sum;
+  sum.set_driver(options_.driver);
+  sum.set_driver_version(options_.driver_version);
+  for (const auto& [index, worker] : workers_) {
+    *sum.add_workers() = worker.statistics;
+    for (const GuestStatistics& guest : worker.statistics.guests()) {
+      sum.set_guests(sum.guests() + 1);
+      sum.set_processes(sum.processes() + guest.processes());
+      sum.set_files(sum.files() + guest.files());
+      sum.set_clients(sum.clients() + guest.clients());
+      sum.set_objects(sum.objects() + guest.objects());
+      sum.set_frames(sum.frames() + guest.opens_total() + guest.ioctls_total());
+      for (const auto& [reason, count] : guest.refusals_total()) sum.set_refusals(sum.refusals() + count);
+    }
+  }
+  return sum;
+}
+
+}  // namespace nvshim::broker

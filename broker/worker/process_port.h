@@ -1,0 +1,64 @@
+// One attached guest process as its worker sees it: the transport, the lanes, and whether it is being polled.
+// Sleeping processes cost nothing: their doorbell wakes the worker, which then polls the process until it has
+// been quiet for a while.
+#ifndef BROKER_WORKER_PROCESS_PORT_H_
+#define BROKER_WORKER_PROCESS_PORT_H_
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "broker/core/ids.h"
+#include "broker/io/frame_codec.h"
+#include "broker/io/server_lane.h"
+#include "broker/io/transport.h"
+
+namespace nvshim::broker {
+
+struct ProcessPort {
+  ProcessPort(GuestId guest_id, ProcessId process_id, std::unique_ptr<Transport> its_transport)
+      : guest(guest_id), process(process_id), transport(std::move(its_transport)) {
+    for (uint32_t i = 0; i < wire::kLaneCount; ++i) lanes[i] = ServerLane(transport->region(), i);
+  }
+
+  // Lanes that have, by the guest's word, something to say; clears the word.
+  uint64_t TakePending() {
+    std::atomic<uint64_t>& pending = transport->region().lanes_pending();
+    if (pending.load(std::memory_order_relaxed) == 0) return 0;
+    return pending.exchange(0, std::memory_order_acquire);
+  }
+
+  // Asks for the doorbell. False when something arrived meanwhile: then the process must be served first.
+  bool ArmDoorbell() {
+    transport->region().worker_waiting().store(1, std::memory_order_relaxed);
+    // Pairs with the guest's fence between publishing and looking at worker_waiting: one of the two sees the
+    // other.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return transport->region().lanes_pending().load(std::memory_order_relaxed) == 0;
+  }
+
+  void DisarmDoorbell() { transport->region().worker_waiting().store(0, std::memory_order_relaxed); }
+
+  // After a reply: wakes the thread that sleeps for it, if it does.
+  void WakeIfWaiting(uint32_t lane) {
+    // Pairs with the guest's fence between guest_waiting = 1 and its last look at response_tail.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    std::atomic<uint32_t>& waiting = transport->region().guest_waiting(lane);
+    if (waiting.load(std::memory_order_relaxed) == 0) return;
+    waiting.store(0, std::memory_order_relaxed);
+    transport->Wake(lane);
+  }
+
+  GuestId guest;
+  ProcessId process;
+  std::unique_ptr<Transport> transport;
+  std::array<ServerLane, wire::kLaneCount> lanes;
+  std::array<SegmentPlaces, wire::kLaneCount> places;
+  bool polled = false;  // in the worker's list of processes that are looked at in every turn
+  bool broken = false;  // has violated the protocol or cannot be reached: dropped at the end of the turn
+};
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_WORKER_PROCESS_PORT_H_

@@ -1,0 +1,109 @@
+// The process that serves one guest (with --guests-per-worker, several): carries events into the core and the
+// core's actions out to driver, lanes and sockets. One thread. It decides nothing about requests; it drops
+// guests that break the framing, and does what the core says.
+//
+// A turn: completions (doorbells, hang-ups, the supervisor), then the pending lanes of every polled process,
+// at most one frame per lane. When nothing has come for a while the doorbells are armed and the worker sleeps
+// in the ring.
+#ifndef BROKER_WORKER_WORKER_H_
+#define BROKER_WORKER_WORKER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "broker/core/core.h"
+#include "broker/driver/driver.h"
+#include "broker/io/fd.h"
+#include "broker/io/loop.h"
+#include "broker/worker/placeholders.h"
+#include "broker/worker/process_port.h"
+#include "proto/control.pb.h"
+
+namespace nvshim::broker {
+
+struct WorkerOptions {
+  Fd supervisor;  // SOCK_SEQPACKET, ToWorker in, FromWorker out
+  std::unique_ptr<Driver> driver;
+  // What the driver was asked and does not know, for the statistics.
+  std::function<void(WorkerStatistics*)> add_driver_statistics;
+};
+
+class Worker {
+ public:
+  static absl::StatusOr<std::unique_ptr<Worker>> Create(WorkerOptions options);
+
+  // Serves until the supervisor's socket hangs up.
+  void Run();
+
+ private:
+  Worker(WorkerOptions options, std::unique_ptr<Loop> loop, const abi::Table* table);
+
+  // A connection whose Hello has not come yet, or an attached process.
+  struct Connection {
+    GuestId guest;
+    Fd hello;                           // until the handshake is done
+    std::unique_ptr<ProcessPort> port;  // afterwards
+  };
+  struct GuestRecord {
+    uint64_t instance = 0;
+    std::string name;
+    uint64_t attached = 0;     // AttachProcess seen
+    uint64_t connections = 0;  // of those, still there
+  };
+
+  void Complete(const Completion& completion);
+  void OnSupervisor();
+  void Attach(const AttachProcess& attach, Fd connection);
+  void OnChannel(uint32_t index);
+  void Greet(uint32_t index, Connection& connection);
+  bool Admit(uint32_t index, Connection& connection);
+  void Drop(uint32_t index);
+  void StartPolling(uint32_t index, ProcessPort& port);
+  void ReportIfEmpty(GuestId guest);
+  void ReportStatistics();
+
+  // One look at every polled process. True when there was something.
+  bool ServeLanes();
+  void ServeLane(ProcessPort& port, uint32_t lane);
+  void Sleep();
+
+  void Step(Event event);
+  void Do(DriverOpen action);
+  void Do(DriverIoctl action);
+  void Do(DriverClose action);
+  void Do(ReplyOpen action);
+  void Do(ReplyIoctl action);
+  void Do(ClosePlaceholder action);
+  void Do(NoteRefusal action);
+  bool SendMapping(ProcessPort& port, const ReplyIoctl& action);
+  void DrainPlaceholder(GuestId guest, FileId file);
+  ProcessPort* PortOf(const CallToken& token);
+
+  Fd supervisor_;
+  std::unique_ptr<Driver> driver_;
+  std::function<void(WorkerStatistics*)> add_driver_statistics_;
+  std::unique_ptr<Loop> loop_;
+  Core core_;
+  FrameCodec codec_;
+  Placeholders placeholders_;
+  absl::flat_hash_map<GuestId, GuestRecord> guests_;
+  // By process id, which is also the index of the loop's tags; never reused.
+  absl::flat_hash_map<uint32_t, Connection> connections_;
+  uint32_t next_connection_ = 1;
+  std::vector<uint32_t> polled_;
+  std::vector<uint32_t> broken_;  // to be dropped at the end of the turn
+  std::vector<Action> actions_;   // being carried out
+  bool stepping_ = false;
+  FrameCopy frame_;
+  IoctlRequested request_;  // its buffers go round through the core and come back with the reply
+  bool running_ = true;
+};
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_WORKER_WORKER_H_

@@ -1,0 +1,176 @@
+#include "preload/device_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include "preload/call.h"
+#include "preload/placeholder.h"
+#include "preload/process.h"
+
+namespace nvshim::preload {
+
+namespace {
+
+// The escapes begin at NV_ESC_RM_ALLOC_MEMORY (nv_escape.h); frame buffers use lower numbers of the same
+// type.
+constexpr uint32_t kEscapeNumberMin = 0x27;
+
+// UVM's request numbers are bare (uvm_ioctl.h, uvm_linux_ioctl.h): 1 to a hundred or so, 2047, and these two.
+constexpr uint32_t kUvmNumberMax = 0x7ff;
+constexpr uint32_t kUvmInitialize = 0x30000001;
+constexpr uint32_t kUvmDeinitialize = 0x30000002;
+
+// One open file of the worker.
+struct File {
+  DeviceClass device_class = DeviceClass::kNone;
+  uint32_t file_id = 0;
+};
+
+enum class Owner {
+  kForeign,  // not a device file, or none of our doing
+  kOurs,
+  kGone,  // a device file whose worker is dead, or of a guest that this process is not part of
+};
+
+Owner FindInTable(int fd, File* file) {
+  const FdTable::Entry entry = fd_table().Get(fd);
+  if (entry.byte == FdTable::kUnknown || entry.byte == FdTable::kPrivate) return Owner::kForeign;
+  if (IdentityOfFd(fd) != entry.identity) {  // the number was given to another file behind our back
+    fd_table().Clear(fd);
+    return Owner::kForeign;
+  }
+  *file = {static_cast<DeviceClass>(entry.byte), entry.file_id};
+  return Owner::kOurs;
+}
+
+// For a file that this process did not open itself, or not under this number: asks the kernel, and tells the
+// worker.
+Owner Recognise(int fd, File* file) {
+  Placeholder placeholder;
+  if (!ReadPlaceholder(fd, &placeholder)) return Owner::kForeign;
+  int error;
+  Session* const session = Attach(&error);
+  if (session == nullptr || placeholder.guest_instance != session->welcome.guest_instance)
+    return Owner::kGone;
+  if (!ClaimPlaceholder(fd, session->welcome.process_id)) return Owner::kGone;
+  NoteFileOpened();
+  *file = {placeholder.device_class, placeholder.file_id};
+  fd_table().Set(fd, {static_cast<uint8_t>(file->device_class), IdentityOfFd(fd), file->file_id});
+  return Owner::kOurs;
+}
+
+// Requires OwnsState(). Leaves errno alone.
+Owner FindFile(int fd, File* file) {
+  const Owner owner = FindInTable(fd, file);
+  return owner == Owner::kOurs ? owner : Recognise(fd, file);
+}
+
+// Requests that the kernel answers for every kind of file, before any driver sees them.
+bool IsForEveryFile(uint32_t request) {
+  return request == FIOCLEX || request == FIONCLEX || request == FIONBIO || request == FIOASYNC;
+}
+
+// The fds of the call that the worker needs as files. An fd that is not a device file is left out: "no file".
+uint32_t ReferFiles(const GatheredCall& call, FileReference* files) {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < call.fd_count; ++i) {
+    const FdSite& site = call.fds[i];
+    if (site.use != abi::FdUse::kFile && site.use != abi::FdUse::kMapping) continue;
+    File file;
+    if (site.fd < 0 || FindFile(site.fd, &file) != Owner::kOurs) continue;
+    files[count++] = {site.buffer, site.offset, file.file_id};
+  }
+  return count;
+}
+
+const FdSite* FindSite(const GatheredCall& call, const IoctlOutcome& outcome) {
+  for (uint32_t i = 0; i < call.fd_count; ++i) {
+    const FdSite& site = call.fds[i];
+    if (site.buffer == outcome.replace_segment && site.offset == outcome.replace_field_offset &&
+        site.use != abi::FdUse::kIgnored) {
+      return &site;
+    }
+  }
+  return nullptr;
+}
+
+// Puts a received file onto the fd number that the call named, keeping the number's FD_CLOEXEC. A file to be
+// mapped is no longer a device file to us; one for events still is, further calls on it name the same file.
+void Replace(const FdSite& site, int received_fd) {
+  const long fd_flags = Syscall(SYS_fcntl, site.fd, F_GETFD);
+  if (fd_flags < 0) return;  // closed meanwhile by another thread: there is nothing to replace
+  File file;
+  const bool known = FindInTable(site.fd, &file) == Owner::kOurs;
+  Syscall(SYS_dup3, received_fd, site.fd, (fd_flags & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0);
+  if (site.use == abi::FdUse::kCookie && known) {
+    fd_table().Set(site.fd, {static_cast<uint8_t>(file.device_class), IdentityOfFd(site.fd), file.file_id});
+  } else {
+    fd_table().Clear(site.fd);
+  }
+}
+
+Answer ForwardIoctl(Session& session, const File& file, uint32_t request, void* argument) {
+  GatheredCall call;
+  if (const int error = Gather(*session.table, file.device_class, request, argument, &call); error != 0)
+    return Fail(error);
+  FileReference files[wire::kFilesPerCallMax];
+  const uint32_t file_count = ReferFiles(call, files);
+  const IoctlOutcome outcome = CallIoctl(session, file.file_id, call, {files, file_count});
+  if (outcome.received_fd >= 0) {
+    if (const FdSite* site = FindSite(call, outcome)) Replace(*site, outcome.received_fd);
+    CloseFd(outcome.received_fd);
+  }
+  return AnswerOf(outcome.error);
+}
+
+// The flags with which a character device that exists cannot be opened.
+int CheckOpenFlags(int flags) {
+  if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) return EEXIST;
+  return (flags & O_DIRECTORY) != 0 ? ENOTDIR : 0;  // O_TMPFILE contains O_DIRECTORY
+}
+
+}  // namespace
+
+bool LooksLikeNvidia(uint32_t request) {
+  if (abi::IocType(request) == abi::kEscapeType) return abi::IocNumber(request) >= kEscapeNumberMin;
+  return request <= kUvmNumberMax || request == kUvmInitialize || request == kUvmDeinitialize;
+}
+
+Answer OpenDevice(const PathInfo& path, int flags) {
+  if (!OwnsState()) return {};
+  if (path.device_class == DeviceClass::kNone) return Fail(ENOENT);
+  int error;
+  Session* const session = Attach(&error);
+  if (session == nullptr) return Fail(error);
+  if (path.device_class == DeviceClass::kGpu && !session->HasGpu(path.minor)) return Fail(ENOENT);
+  if (const int refused = CheckOpenFlags(flags); refused != 0) return Fail(refused);
+  const OpenOutcome outcome = CallOpen(
+      *session, {static_cast<uint32_t>(path.device_class), path.minor, static_cast<uint32_t>(flags)});
+  if (outcome.error != 0) return Fail(outcome.error);
+  NoteFileOpened();
+  if ((flags & O_CLOEXEC) == 0) Syscall(SYS_fcntl, outcome.fd, F_SETFD, 0);
+  fd_table().Set(outcome.fd,
+                 {static_cast<uint8_t>(path.device_class), IdentityOfFd(outcome.fd), outcome.file_id});
+  return Succeed(outcome.fd);
+}
+
+Answer IoctlDevice(int fd, uint32_t request, void* argument) {
+  if (IsForEveryFile(request) || !OwnsState()) return {};
+  File file;
+  const Owner owner = FindFile(fd, &file);
+  if (owner == Owner::kForeign) return {};
+  Session* const session = CurrentSession();
+  if (owner == Owner::kGone || session == nullptr || session->channel.lost()) return Fail(EIO);
+  return ForwardIoctl(*session, file, request, argument);
+}
+
+Answer CloseKnown(int fd) {
+  if (!OwnsState()) return {};
+  const FdTable::Entry entry = fd_table().Get(fd);
+  if (entry.byte == FdTable::kPrivate && IdentityOfFd(fd) == entry.identity) return Fail(EBADF);
+  fd_table().Clear(fd);
+  return {};
+}
+
+}  // namespace nvshim::preload

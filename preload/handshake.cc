@@ -1,0 +1,188 @@
+#include "preload/handshake.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstring>
+
+#include "preload/channel.h"
+#include "preload/log.h"
+#include "proto/wire/frame.h"
+#include "proto/wire/region.h"
+
+namespace nvshim::preload {
+
+namespace {
+
+constexpr const char* kDefaultSocket = "/run/gpu-broker/gpu-broker.sock";
+constexpr std::string_view kShimVersion = "libnvshim 1";
+
+// Attaching takes milliseconds, or a worker's start; a broker that has not answered by now is stuck, and the
+// program should hear "no device" rather than hang.
+constexpr time_t kTimeoutS = 5;
+
+// 256 virtual files of 4 KiB would be more, but no message on a Unix socket is that long: the kernel's
+// default send buffer is 208 KiB.
+constexpr size_t kWelcomeSizeBytesMax = 256u << 10;
+constinit uint8_t g_welcome_bytes[kWelcomeSizeBytesMax] = {};
+
+// Where programs that count descriptors from 3 do not look, if the limit allows.
+constexpr int kParkFloors[] = {1000, 200};
+
+int ParkHigh(int fd) {
+  for (const int floor : kParkFloors) {
+    const long parked = Syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, floor);
+    if (parked < 0) continue;
+    CloseFd(fd);
+    return static_cast<int>(parked);
+  }
+  return fd;
+}
+
+const char* SocketPath() {
+  const char* path = secure_getenv("NVSHIM_SOCKET");
+  return path != nullptr && path[0] != '\0' ? path : kDefaultSocket;
+}
+
+// A connected channel, or a negative errno.
+int ConnectTo(const char* path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const size_t length = std::strlen(path);
+  if (length >= sizeof(address.sun_path)) return -ENAMETOOLONG;
+  std::memcpy(address.sun_path, path, length);
+  const int fd = static_cast<int>(Syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (fd < 0) return fd;
+  const timeval timeout = {kTimeoutS, 0};
+  Syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+  Syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+  const long error = Syscall(SYS_connect, fd, &address, offsetof(sockaddr_un, sun_path) + length + 1);
+  if (error == 0) return ParkHigh(fd);
+  CloseFd(fd);
+  return static_cast<int>(error);
+}
+
+// Programs look for devices again and again; the reason they find none is told once.
+constinit std::atomic<bool> g_told{false};
+
+void LogOnce(std::initializer_list<std::string_view> parts) {
+  if (!g_told.exchange(true, std::memory_order_relaxed)) Log(parts);
+}
+
+void LogNoBroker(const char* path, int error) {
+  const std::string_view why = error == ENOENT         ? "there is no such socket"
+                               : error == ECONNREFUSED ? "nobody listens on it"
+                               : error == EACCES       ? "this user may not connect to it"
+                               : error == EAGAIN       ? "the broker did not answer in time"
+                                                       : "connecting failed";
+  LogOnce({"no GPU: ", path, ": ", why, " (errno ", Decimal(error),
+           "); start gpu-broker, or name its socket in NVSHIM_SOCKET"});
+}
+
+int Refuse(std::string_view why) {
+  LogOnce({"no GPU: ", why});
+  return ENODEV;
+}
+
+bool LayoutMatches(void* region) {
+  const wire::RegionHeader* header = wire::HeaderOf(region);
+  return header->magic == wire::kRegionMagic && header->layout_version == wire::kRegionLayoutVersion &&
+         header->lane_count == wire::kLaneCount && header->lane_stride_bytes == wire::kLaneStrideBytes &&
+         header->lanes_offset == wire::kLanesOffset && header->ring_size_bytes == wire::kRingSizeBytes &&
+         header->pool_offset == wire::kPoolOffset && header->pool_size_bytes == wire::kPoolSizeBytes;
+}
+
+// Maps the region; a forked child does not get it. Null when it is not what this build knows.
+void* MapRegion(int memfd, uint64_t size_bytes) {
+  struct stat status;
+  if (!FstatFd(memfd, &status) || size_bytes < wire::kRegionSizeBytes ||
+      static_cast<uint64_t>(status.st_size) < wire::kRegionSizeBytes) {
+    return nullptr;
+  }
+  const long mapped =
+      Syscall(SYS_mmap, 0, wire::kRegionSizeBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+  if (mapped < 0 && mapped > -4096) return nullptr;
+  void* const region = reinterpret_cast<void*>(mapped);
+  Syscall(SYS_madvise, region, wire::kRegionSizeBytes, MADV_DONTFORK);
+  if (LayoutMatches(region)) return region;
+  Syscall(SYS_munmap, region, wire::kRegionSizeBytes);
+  return nullptr;
+}
+
+// Sends Hello and receives the answer into g_welcome_bytes. Its size, or a negative errno.
+long Ask(int channel, std::span<int> fds, uint32_t* fd_count) {
+  uint8_t hello[128];
+  const size_t hello_size_bytes = EncodeHello(hello, wire::kProtocolVersion, kShimVersion);
+  const long sent = Syscall(SYS_sendto, channel, hello, hello_size_bytes, MSG_NOSIGNAL, 0, 0);
+  if (sent < 0) return sent;
+  long received;
+  do {
+    received = ReceiveDatagram(channel, g_welcome_bytes, 0, fds, fd_count);
+  } while (received == -EINTR);  // a stopped process that was continued
+  return received;
+}
+
+int AdmitWelcome(Bytes message, std::span<const int> fds, uint32_t fd_count, HandshakeResult* result,
+                 Welcome* welcome) {
+  *welcome = {};
+  if (!DecodeWelcome(message, welcome) || fd_count != 2)
+    return Refuse("the broker's Welcome is not understood");
+  result->table = abi::FindTable(welcome->driver_version);
+  if (result->table == nullptr)
+    return Refuse(
+        "this libnvshim.so does not know the broker's driver version; install the one that came with it");
+  result->region = MapRegion(fds[0], welcome->region_size_bytes);
+  if (result->region == nullptr)
+    return Refuse("the shared region has another layout; install the libnvshim.so that came with the broker");
+  result->doorbell_fd = ParkHigh(fds[1]);
+  CloseFd(fds[0]);
+  return 0;
+}
+
+int Admit(int channel, HandshakeResult* result, Welcome* welcome) {
+  int fds[2] = {-1, -1};
+  uint32_t fd_count = 0;
+  const long size_bytes = Ask(channel, fds, &fd_count);
+  if (size_bytes < 0) {
+    LogNoBroker(SocketPath(), static_cast<int>(-size_bytes));
+    return ENOENT;
+  }
+  Bytes message;
+  const ChannelKind kind = DecodeChannelMessage({g_welcome_bytes, static_cast<size_t>(size_bytes)}, &message);
+  int error = ENODEV;
+  if (kind == ChannelKind::kWelcome) {
+    error = AdmitWelcome(message, fds, fd_count, result, welcome);
+  } else if (Refused refused; kind == ChannelKind::kRefused && DecodeRefused(message, &refused)) {
+    LogOnce({"no GPU: the broker refuses: ", refused.reason, " (errno ", Decimal(refused.error), ")"});
+  } else {
+    Refuse("the broker closed the connection without a word; its log says why");
+  }
+  if (error != 0)
+    for (uint32_t i = 0; i < fd_count; ++i) CloseFd(fds[i]);
+  return error;
+}
+
+}  // namespace
+
+int Handshake(HandshakeResult* result, Welcome* welcome) {
+  const char* const path = SocketPath();
+  const int channel = ConnectTo(path);
+  if (channel < 0) {
+    LogNoBroker(path, -channel);
+    return ENOENT;
+  }
+  const int error = Admit(channel, result, welcome);
+  if (error != 0)
+    CloseFd(channel);
+  else
+    result->channel_fd = channel;
+  return error;
+}
+
+}  // namespace nvshim::preload

@@ -1,0 +1,106 @@
+"""What the tests of sudden death share: guest processes that can be told what to do, and the broker's statistics.
+
+The tests run under testing/with-broker, which says in the environment where the broker and the shim are. Their own
+process is no guest; the programs they start are.
+"""
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+
+PATIENCE_S = 20.0  # the most anything here may take; all of it takes milliseconds on an idle machine
+
+# Taken out of the environment: tools that a test runs are no guests.
+PRELOAD = os.environ.pop("LD_PRELOAD", None)
+SOCKET = os.environ["NVSHIM_SOCKET"]
+BROKER = os.environ["NVSHIM_BROKER"]
+
+
+def fail(message):
+    sys.exit(f"FAILED: {message}")
+
+
+def stats():
+    result = subprocess.run([BROKER, "stats", "--socket", SOCKET], stdout=subprocess.PIPE, check=True,
+                            timeout=PATIENCE_S)
+    return json.loads(result.stdout)
+
+
+def await_stats(holds, what):
+    """Waits until `holds(stats)`; what is still there is the failure."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        now = stats()
+        if holds(now):
+            return now
+        if time.monotonic() > deadline:
+            fail(f"{what}: {json.dumps(now)}")
+
+
+def nothing_held(now):
+    return not any(now[name] for name in ("processes", "files", "clients", "objects"))
+
+
+class Guest:
+    """One process of testing/e2e/victims/caller: it calls without pause until its standard input is closed."""
+
+    def __init__(self, uid=None):
+        self.uid = uid
+        program, preload = guest_files(uid)
+        # env and setpriv themselves are started without the shim, which comes in with the last exec.
+        command = ["env", f"LD_PRELOAD={preload}", program]
+        if uid is not None:
+            command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *command]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.text = b""
+        self.expect("calling")
+
+    def read_line(self):
+        deadline = time.monotonic() + PATIENCE_S
+        while b"\n" not in self.text:
+            readable, _, _ = select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
+                fail(f"guest {self.process.pid} of uid {self.uid} is silent for {PATIENCE_S} s: its calls hang")
+            chunk = os.read(self.process.stdout.fileno(), 4096)
+            if not chunk:
+                fail(f"guest {self.process.pid} of uid {self.uid} ends with status {self.process.wait(PATIENCE_S)}")
+            self.text += chunk
+        line, _, self.text = self.text.partition(b"\n")
+        return line.decode()
+
+    def expect(self, wanted):
+        line = self.read_line()
+        if line != wanted:
+            fail(f"guest {self.process.pid} of uid {self.uid} says '{line}', '{wanted}' is right")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+
+    def finish(self):
+        """Ends the guest by its own will: its last call must still work."""
+        self.process.stdin.close()
+        self.expect("done")
+        status = self.process.wait(PATIENCE_S)
+        if status != 0:
+            fail(f"guest {self.process.pid} of uid {self.uid} ends with status {status}")
+
+
+def guest_files(uid):
+    """The caller program and the shim; for another uid copies of both where that uid may read them."""
+    program = os.path.abspath("testing/e2e/victims/caller")
+    if uid is None:
+        return program, PRELOAD
+    folder = os.path.join(os.path.dirname(SOCKET), "for-all")
+    copies = [os.path.join(folder, os.path.basename(path)) for path in (program, PRELOAD)]
+    if not os.path.isdir(folder):
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)
+        for path, copy in zip((program, PRELOAD), copies):
+            shutil.copy(path, copy)
+            os.chmod(copy, 0o755)
+    return copies

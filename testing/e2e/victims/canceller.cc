@@ -1,0 +1,56 @@
+// Law: a thread cancelled in the middle of open and ioctl is joined as PTHREAD_CANCELED, and takes nothing
+// with it: more threads are cancelled here than there are lanes, and afterwards every call still works.
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "testing/e2e/victims/rm.h"
+
+namespace {
+
+constexpr int kCancelled = 150;  // more than twice the lanes of a region
+constexpr int kCallsAfter = 200;
+
+sem_t running;
+
+void CloseFd(void* fd) { close(*static_cast<int*>(fd)); }
+
+// open and close are cancellation points, ioctl is not.
+void* CallForever(void*) {
+  sem_post(&running);
+  for (;;) {
+    int fd = open(victim::kCtl, O_RDWR | O_CLOEXEC);
+    pthread_cleanup_push(CloseFd, &fd);
+    victim::Law(fd >= 0, "open fails in a thread that is about to be cancelled");
+    const uint32_t client = victim::NewClient(fd);
+    for (int i = 0; i < 4; ++i) victim::Probe(fd, client);
+    pthread_testcancel();
+    pthread_cleanup_pop(1);
+  }
+  return nullptr;
+}
+
+void AwaitRunning() {
+  while (sem_wait(&running) != 0) victim::Law(errno == EINTR, "sem_wait fails");
+}
+
+}  // namespace
+
+int main() {
+  victim::NeverHang(120);
+  victim::Law(sem_init(&running, 0, 0) == 0, "sem_init fails");
+  const victim::Session session = victim::OpenSession();
+  for (int i = 0; i < kCancelled; ++i) {
+    pthread_t thread;
+    victim::Law(pthread_create(&thread, nullptr, CallForever, nullptr) == 0, "pthread_create fails");
+    AwaitRunning();
+    for (int call = 0; call < i % 8; ++call)
+      victim::Probe(session);  // cancel at a different moment each time
+    victim::Law(pthread_cancel(thread) == 0, "pthread_cancel fails");
+    void* result = nullptr;
+    victim::Law(pthread_join(thread, &result) == 0, "pthread_join fails");
+    victim::Law(result == PTHREAD_CANCELED, "a cancelled thread is not joined as cancelled");
+  }
+  for (int i = 0; i < kCallsAfter; ++i) victim::Probe(session);
+  for (int i = 0; i < kCallsAfter; ++i) close(victim::OpenSession().fd);
+  return 0;
+}
