@@ -114,6 +114,9 @@ void LaneCall::WakeWorker() {
   // Dekker with the worker, which stores worker_waiting, fences, then loads lanes_pending.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (region->worker_waiting.load(std::memory_order_relaxed) == 0) return;
+  // Who takes the flag rings, and everyone else relies on it: a signal handler that called in between would
+  // wait for a doorbell that only the code it interrupted is going to ring.
+  const SignalBlock no_handlers;
   if (region->worker_waiting.exchange(0, std::memory_order_relaxed) == 1) lanes_.channel_->RingDoorbell();
 }
 
