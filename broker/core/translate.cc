@@ -47,6 +47,7 @@ std::optional<Refusal> TranslateTop(const HandleTable& handles, const File& file
                                     std::span<uint8_t> bytes) {
   for (size_t i = 0; i < spec.clients.size; ++i) {
     const uint32_t guest_value = Get<uint32_t>(bytes, spec.clients.data[i]);
+    if (guest_value == 0 && IsUvm(file)) continue;  // none: only a GPU partition needs one
     const auto client = handles.FindClient(guest_value);
     const bool issuing = i == 0 && !IsUvm(file);
     if (!client || (issuing && !MayUse(*client, file)))

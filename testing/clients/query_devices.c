@@ -1,6 +1,7 @@
 // Asks NVIDIA's libcuda every question about devices that needs no context: cuInit, versions, counts, and all
-// cuDeviceGet* queries of each device. Prints one line "name = value" per answer. It opens libcuda.so.1 at run time and declares
-// what it uses itself, so that it builds without CUDA. Ends with 1 when a call fails that must succeed.
+// cuDeviceGet* queries of each device. Prints one line "name = value" per answer. It opens libcuda.so.1 at
+// run time and declares what it uses itself, so that it builds without CUDA. Ends with 1 when a call fails
+// that must succeed.
 #include <dlfcn.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,8 +14,8 @@ typedef struct {
   unsigned char bytes[16];
 } CUuuid;
 typedef struct {
-  int max_threads_per_block, max_threads_dim[3], max_grid_size[3], shared_mem_per_block, total_constant_memory,
-      simd_width, mem_pitch, regs_per_block, clock_rate, texture_align;
+  int max_threads_per_block, max_threads_dim[3], max_grid_size[3], shared_mem_per_block,
+      total_constant_memory, simd_width, mem_pitch, regs_per_block, clock_rate, texture_align;
 } CUdevprop;
 
 enum {
@@ -26,10 +27,10 @@ enum {
   BUS_ID_BYTES = 32,
 };
 
-static void *library;
+static void* library;
 static int failures;
 
-static void Fail(const char *format, ...) {
+static void Fail(const char* format, ...) {
   va_list arguments;
   va_start(arguments, format);
   vfprintf(stderr, format, arguments);
@@ -39,13 +40,13 @@ static void Fail(const char *format, ...) {
 }
 
 // The function `name`, or null with a failure counted.
-static void *Symbol(const char *name) {
-  void *symbol = dlsym(library, name);
+static void* Symbol(const char* name) {
+  void* symbol = dlsym(library, name);
   if (symbol == NULL) Fail("libcuda has no %s", name);
   return symbol;
 }
 
-static int Good(const char *what, CUresult result) {
+static int Good(const char* what, CUresult result) {
   if (result == CUDA_SUCCESS) return 1;
   Fail("%s: error %d", what, result);
   return 0;
@@ -56,15 +57,16 @@ static void Identity(CUdevice device) {
   CUuuid uuid = {{0}};
   size_t bytes = 0;
   CUdevice found = -1;
-  CUresult (*get_name)(char *, int, CUdevice) = Symbol("cuDeviceGetName");
-  CUresult (*get_uuid)(CUuuid *, CUdevice) = Symbol("cuDeviceGetUuid");
-  CUresult (*total_mem)(size_t *, CUdevice) = Symbol("cuDeviceTotalMem_v2");
-  CUresult (*get_bus_id)(char *, int, CUdevice) = Symbol("cuDeviceGetPCIBusId");
-  CUresult (*by_bus_id)(CUdevice *, const char *) = Symbol("cuDeviceGetByPCIBusId");
+  CUresult (*get_name)(char*, int, CUdevice) = Symbol("cuDeviceGetName");
+  CUresult (*get_uuid)(CUuuid*, CUdevice) = Symbol("cuDeviceGetUuid");
+  CUresult (*total_mem)(size_t*, CUdevice) = Symbol("cuDeviceTotalMem_v2");
+  CUresult (*get_bus_id)(char*, int, CUdevice) = Symbol("cuDeviceGetPCIBusId");
+  CUresult (*by_bus_id)(CUdevice*, const char*) = Symbol("cuDeviceGetByPCIBusId");
   if (get_name && Good("cuDeviceGetName", get_name(name, sizeof(name), device))) printf("name = %s\n", name);
   if (get_uuid && Good("cuDeviceGetUuid", get_uuid(&uuid, device))) {
     printf("uuid = GPU-");
-    for (int i = 0; i < 16; ++i) printf("%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid.bytes[i]);
+    for (int i = 0; i < 16; ++i)
+      printf("%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid.bytes[i]);
     printf("\n");
   }
   if (total_mem && Good("cuDeviceTotalMem", total_mem(&bytes, device))) printf("total memory = %zu\n", bytes);
@@ -75,7 +77,7 @@ static void Identity(CUdevice device) {
 }
 
 static void Attributes(CUdevice device) {
-  CUresult (*get_attribute)(int *, int, CUdevice) = Symbol("cuDeviceGetAttribute");
+  CUresult (*get_attribute)(int*, int, CUdevice) = Symbol("cuDeviceGetAttribute");
   if (get_attribute == NULL) return;
   for (int attribute = 1; attribute < ATTRIBUTES; ++attribute) {
     int value = 0;
@@ -95,11 +97,11 @@ static void Capabilities(CUdevice device) {
   unsigned flags = 0;
   CUdevprop properties;
   memset(&properties, 0, sizeof(properties));
-  CUresult (*capability)(int *, int *, CUdevice) = Symbol("cuDeviceComputeCapability");
-  CUresult (*get_properties)(CUdevprop *, CUdevice) = Symbol("cuDeviceGetProperties");
-  CUresult (*context_state)(CUdevice, unsigned *, int *) = Symbol("cuDevicePrimaryCtxGetState");
-  CUresult (*can_access)(int *, CUdevice, CUdevice) = Symbol("cuDeviceCanAccessPeer");
-  CUresult (*affinity)(int *, int, CUdevice) = Symbol("cuDeviceGetExecAffinitySupport");
+  CUresult (*capability)(int*, int*, CUdevice) = Symbol("cuDeviceComputeCapability");
+  CUresult (*get_properties)(CUdevprop*, CUdevice) = Symbol("cuDeviceGetProperties");
+  CUresult (*context_state)(CUdevice, unsigned*, int*) = Symbol("cuDevicePrimaryCtxGetState");
+  CUresult (*can_access)(int*, CUdevice, CUdevice) = Symbol("cuDeviceCanAccessPeer");
+  CUresult (*affinity)(int*, int, CUdevice) = Symbol("cuDeviceGetExecAffinitySupport");
   if (capability && Good("cuDeviceComputeCapability", capability(&major, &minor, device)))
     printf("compute capability = %d.%d\n", major, minor);
   if (get_properties && Good("cuDeviceGetProperties", get_properties(&properties, device)))
@@ -119,10 +121,11 @@ static void Optional(CUdevice device) {
   char luid[8];
   unsigned mask = 0;
   int linear = 0;
-  void *pool = NULL;
-  CUresult (*get_luid)(char *, unsigned *, CUdevice) = dlsym(library, "cuDeviceGetLuid");
-  CUresult (*default_pool)(void **, CUdevice) = dlsym(library, "cuDeviceGetDefaultMemPool");
-  CUresult (*linear_size)(size_t *, int, unsigned, CUdevice) = dlsym(library, "cuDeviceGetTexture1DLinearMaxWidth");
+  void* pool = NULL;
+  CUresult (*get_luid)(char*, unsigned*, CUdevice) = dlsym(library, "cuDeviceGetLuid");
+  CUresult (*default_pool)(void**, CUdevice) = dlsym(library, "cuDeviceGetDefaultMemPool");
+  CUresult (*linear_size)(size_t*, int, unsigned, CUdevice) =
+      dlsym(library, "cuDeviceGetTexture1DLinearMaxWidth");
   size_t width = 0;
   if (get_luid) printf("luid = (error %d)\n", get_luid(luid, &mask, device));  // Windows only
   if (default_pool) printf("default memory pool = (error %d)\n", default_pool(&pool, device));
@@ -141,9 +144,9 @@ int main(void) {
     return 1;
   }
   CUresult (*init)(unsigned) = Symbol("cuInit");
-  CUresult (*get_version)(int *) = Symbol("cuDriverGetVersion");
-  CUresult (*get_count)(int *) = Symbol("cuDeviceGetCount");
-  CUresult (*get)(CUdevice *, int) = Symbol("cuDeviceGet");
+  CUresult (*get_version)(int*) = Symbol("cuDriverGetVersion");
+  CUresult (*get_count)(int*) = Symbol("cuDeviceGetCount");
+  CUresult (*get)(CUdevice*, int) = Symbol("cuDeviceGet");
   if (!init || !get_version || !get_count || !get) return 1;
   if (!Good("cuInit", init(0))) return 1;
   if (Good("cuDriverGetVersion", get_version(&version))) printf("driver version = %d\n", version);

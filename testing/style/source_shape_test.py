@@ -13,7 +13,7 @@ import sources  # noqa: E402
 LINE_LENGTH_MAX = 110
 
 # A codebase of this kind grows one giant file, the state machine. Tables are exempt: they are read by looking up.
-FILE_LINES_MAX = 400
+FILE_LINES_MAX = 500
 TABLES = re.compile(r"(class_lists|tables?|_data)\.(cc|h)$")
 
 NOTE = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
