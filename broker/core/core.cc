@@ -1,7 +1,5 @@
 #include "broker/core/core.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <utility>
@@ -14,9 +12,14 @@ namespace {
 
 constexpr uint32_t NV_ESC_REGISTER_FD = 201;
 
+// O_RDWR, O_ACCMODE and O_NONBLOCK of Linux, as numbers: frames carry them so.
+constexpr uint32_t kReadWrite = 2;
+constexpr uint32_t kAccessModeMask = 3;
+constexpr uint32_t kNonBlocking = 04000;
+
 // What of the flags of a guest's open means something for a device file. The rest (O_CREAT, O_PATH, O_TRUNC
 // ...) would only mean something to the broker's own open.
-constexpr uint32_t kOpenFlagsMask = O_ACCMODE | O_NONBLOCK;
+constexpr uint32_t kOpenFlagsMask = kAccessModeMask | kNonBlocking;
 
 bool IsKnownClass(uint32_t device_class) {
   return device_class >= static_cast<uint32_t>(DeviceClass::kCtl) &&
@@ -203,7 +206,7 @@ void Core::On(IoctlRequested event, Actions* actions) {
     pending->stage = PendingCall::Stage::kOpeningMapping;
     pending->call = std::move(call);
     // The guest maps it for reading and writing, whatever its own fd was opened for.
-    actions->push_back(DriverOpen{event.token, guest->files.Find(pending->named_file)->node, O_RDWR});
+    actions->push_back(DriverOpen{event.token, guest->files.Find(pending->named_file)->node, kReadWrite});
     return;
   }
   if (File* named = guest->files.Find(pending->named_file)) ++named->calls_in_flight;
