@@ -114,9 +114,9 @@ void LaneCall::WakeWorker() {
   // Dekker with the worker, which stores worker_waiting, fences, then loads lanes_pending.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (region->worker_waiting.load(std::memory_order_relaxed) == 0) return;
-  // Who takes the flag rings, and everyone else relies on it: a signal handler that called in between would
-  // wait for a doorbell that only the code it interrupted is going to ring.
-  const SignalBlock no_handlers;
+  // Whoever clears the flag owes the worker a bell: a signal handler that came in between and called, too,
+  // would find the flag clear, ring no bell, and wait for an answer to a frame that nobody looks at.
+  const SignalBlock until_rung;
   if (region->worker_waiting.exchange(0, std::memory_order_relaxed) == 1) lanes_.channel_->RingDoorbell();
 }
 

@@ -23,7 +23,7 @@ struct SimOptions {
   uint32_t gpu_count = 1;                     // all of the same profile, minors from 0 on
   // Called once for each number that the driver does not know; may be empty. Runs under the driver's lock and
   // must not call back.
-  std::function<void(std::string_view)> log;
+  std::function<void(std::string_view)> log = {};
 };
 
 class SimDriver : public Driver {
