@@ -43,8 +43,8 @@ inline constexpr ssize_t kPeerGone = 0;
 inline constexpr ssize_t kNothingWaits = -1;
 inline constexpr ssize_t kTooLong = -2;  // the datagram, or its descriptors, did not fit; it is lost
 
-// One datagram into `bytes`: its length, or one of the three above. Never blocks. An empty datagram reads as kPeerGone,
-// and nobody who follows the protocol sends one.
+// One datagram into `bytes`: its length, or one of the three above. Never blocks. An empty datagram reads as
+// kPeerGone, and nobody who follows the protocol sends one.
 ssize_t Receive(int socket, std::span<char> bytes);
 
 // As Receive, for the broker's own sockets: one descriptor may come along.
