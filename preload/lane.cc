@@ -110,10 +110,10 @@ bool LaneCall::Exchange(wire::FrameKind reply_kind, std::span<uint8_t> body, siz
 
 void LaneCall::WakeWorker() {
   wire::RegionHeader* const region = wire::HeaderOf(lanes_.region_);
-  region->lanes_pending.fetch_or(uint64_t{1} << index_, std::memory_order_release);
-  // Dekker with the worker, which stores worker_waiting, fences, then loads lanes_pending.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (region->worker_waiting.load(std::memory_order_relaxed) == 0) return;
+  // Dekker with the worker, which stores worker_waiting and then loads lanes_pending: sequentially consistent
+  // here and there, so that one of the two sees the other's store.
+  region->lanes_pending.fetch_or(uint64_t{1} << index_, std::memory_order_seq_cst);
+  if (region->worker_waiting.load(std::memory_order_seq_cst) == 0) return;
   // Whoever clears the flag owes the worker a bell: a signal handler that came in between and called, too,
   // would find the flag clear, ring no bell, and wait for an answer to a frame that nobody looks at.
   const SignalBlock until_rung;
@@ -133,10 +133,10 @@ bool LaneCall::AwaitReply() {
 bool LaneCall::SleepUntilReply() {
   wire::LaneHeader* const header = wire::LaneOf(lanes_.region_, index_);
   while (true) {
-    header->guest_waiting.store(1, std::memory_order_relaxed);
-    // Dekker with the worker, which publishes, fences, then exchanges guest_waiting.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    const uint32_t seen = header->response_tail.load(std::memory_order_acquire);
+    // Dekker with the worker, which publishes and then exchanges guest_waiting. Available loads the tail once
+    // more and sees no older value than this load.
+    header->guest_waiting.store(1, std::memory_order_seq_cst);
+    const uint32_t seen = header->response_tail.load(std::memory_order_seq_cst);
     const uint32_t available = lane().responses.Available();
     if (available == wire::RingConsumer::kCorrupt) return Lost();
     if (available != 0) break;

@@ -133,7 +133,8 @@ const abi::Spec* FindEscape(const abi::Table& table, uint32_t command) {
   if (spec == nullptr) return nullptr;
   if (spec->shape == abi::Shape::kArray)
     return size != 0 && spec->size != 0 && size % spec->size == 0 ? spec : nullptr;
-  return spec->size == size ? spec : abi::Find(table.escapes, abi::IocNumber(command), size);
+  if (spec->size == size) return spec;
+  return size == 0 ? nullptr : abi::Find(table.escapes, abi::IocNumber(command), size);
 }
 
 // Replaces an NV_ESC_IOCTL_XFER_CMD by the request inside it.
