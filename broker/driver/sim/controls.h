@@ -125,6 +125,12 @@ NvStatus GrGetInfo(ControlContext& context);
 NvStatus DeviceGrGetInfo(ControlContext& context);
 NvStatus BiosGetInfo(ControlContext& context);
 
+// controls_sensors.cc: temperature, power, load
+NvStatus ThermalSystemExecute(ControlContext& context);
+NvStatus PowerMonitorInfo(ControlContext& context);
+NvStatus PowerMonitorStatus(ControlContext& context);
+NvStatus CodecUtilization(ControlContext& context);
+
 // controls_clocks.cc: commands that no public header names
 NvStatus ClockDomainMask(ControlContext& context);
 NvStatus ClockValues(ControlContext& context);

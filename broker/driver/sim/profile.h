@@ -53,6 +53,9 @@ struct Profile {
   uint32_t copy_engines;  // in use: two of them belong to the graphics engine, libcuda counts the others
   uint32_t nvdecs, nvencs, nvjpegs, ofas;
 
+  uint32_t idle_celsius;  // what the sensors of an idle board show
+  uint32_t idle_milliwatts;
+
   bool ecc;              // on and counted; every board has it
   uint32_t remap_banks;  // memory banks with spare rows
   bool display;          // has display heads
