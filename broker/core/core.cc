@@ -12,9 +12,22 @@ namespace {
 
 constexpr uint32_t NV_ESC_REGISTER_FD = 201;
 
+// O_RDWR, O_ACCMODE and O_NONBLOCK of Linux, as numbers: frames carry them so.
+constexpr uint32_t kReadWrite = 2;
+constexpr uint32_t kAccessModeMask = 3;
+constexpr uint32_t kNonBlocking = 04000;
+
+// What of the flags of a guest's open means something for a device file. The rest (O_CREAT, O_PATH, O_TRUNC
+// ...) would only mean something to the broker's own open.
+constexpr uint32_t kOpenFlagsMask = kAccessModeMask | kNonBlocking;
+
 bool IsKnownClass(uint32_t device_class) {
   return device_class >= static_cast<uint32_t>(DeviceClass::kCtl) &&
          device_class <= static_cast<uint32_t>(DeviceClass::kUvmTools);
+}
+
+void TrimOriginal(PendingCall& pending) {
+  if (pending.original.capacity() > kKeptBytesPerLaneMax) std::vector<uint8_t>().swap(pending.original);
 }
 
 bool IsRegisterFd(const File& file, const PendingCall& pending) {
@@ -42,6 +55,12 @@ PendingCall* Core::FindCall(const CallToken& token, Guest** guest, Process** pro
   if (it == (*guest)->processes.end()) return nullptr;
   *process = it->second.get();
   return &it->second->OnLane(token.lane);
+}
+
+PendingCall* Core::FindIdleCall(const CallToken& token, Guest** guest, Process** process) {
+  PendingCall* pending = FindCall(token, guest, process);
+  const bool idle = pending != nullptr && !(*process)->gone && pending->stage == PendingCall::Stage::kFree;
+  return idle ? pending : nullptr;
 }
 
 bool Core::Holds(GuestId guest, ProcessId process, uint32_t file_id_untrusted) {
@@ -94,8 +113,8 @@ void Core::On(ProcessGone event, Actions*) {
 void Core::On(OpenRequested event, Actions* actions) {
   Guest* guest;
   Process* process;
-  PendingCall* pending = FindCall(event.token, &guest, &process);
-  if (pending == nullptr || pending->stage != PendingCall::Stage::kFree) return;
+  PendingCall* pending = FindIdleCall(event.token, &guest, &process);
+  if (pending == nullptr) return;
   ++guest->counters.opens;
   const auto refuse = [&](const Refusal& refusal) {
     Note(*guest, event.token.guest, refusal, actions);
@@ -114,7 +133,7 @@ void Core::On(OpenRequested event, Actions* actions) {
   pending->file = file->id;
   ++process->calls_in_flight;
   ++file->calls_in_flight;
-  actions->push_back(DriverOpen{event.token, file->node, event.flags_untrusted});
+  actions->push_back(DriverOpen{event.token, file->node, event.flags_untrusted & kOpenFlagsMask});
 }
 
 void Core::On(DriverOpened event, Actions* actions) {
@@ -123,17 +142,15 @@ void Core::On(DriverOpened event, Actions* actions) {
   PendingCall* pending = FindCall(event.token, &guest, &process);
   if (pending == nullptr) return;
   if (pending->stage == PendingCall::Stage::kOpening) {
-    FinishOpen(*guest, event.token, *pending, event.result, actions);
+    FinishOpen(*guest, event.token, *process, *pending, event.result, actions);
     EndCall(*guest, event.token, *process, *pending);
   } else if (pending->stage == PendingCall::Stage::kOpeningMapping) {
     File* file = guest->files.Find(pending->file);
     if (event.result.error != 0) {
       pending->call.buffer = pending->original;
-      ToGuest(pending->checked, pending->original, pending->call);
       actions->push_back(
           ReplyIoctl{event.token, pending->sequence, event.result.error, false, std::move(pending->call)});
-      --file->calls_in_flight;
-      CloseIfIdle(*guest, event.token.guest, *file, actions);
+      EndUse(*guest, event.token.guest, pending->file, actions);
       return EndCall(*guest, event.token, *process, *pending);
     }
     pending->mapping = event.result.file;
@@ -142,9 +159,13 @@ void Core::On(DriverOpened event, Actions* actions) {
   }
 }
 
-void Core::FinishOpen(Guest& guest, const CallToken& token, PendingCall& pending, OpenResult result,
-                      Actions* actions) {
+void Core::FinishOpen(Guest& guest, const CallToken& token, const Process& process, PendingCall& pending,
+                      OpenResult result, Actions* actions) {
   File* file = guest.files.Find(pending.file);
+  if (result.error == 0 && process.gone) {
+    actions->push_back(DriverClose{result.file});
+    result.error = ENODEV;
+  }
   --file->calls_in_flight;
   if (result.error != 0) {
     guest.files.Remove(pending.file);
@@ -161,8 +182,8 @@ void Core::FinishOpen(Guest& guest, const CallToken& token, PendingCall& pending
 void Core::On(IoctlRequested event, Actions* actions) {
   Guest* guest;
   Process* process;
-  PendingCall* pending = FindCall(event.token, &guest, &process);
-  if (pending == nullptr || pending->stage != PendingCall::Stage::kFree) return;
+  PendingCall* pending = FindIdleCall(event.token, &guest, &process);
+  if (pending == nullptr) return;
   ++guest->counters.ioctls;
   DriverCall call = std::move(event.call_untrusted);
   pending->original = call.buffer;
@@ -171,6 +192,7 @@ void Core::On(IoctlRequested event, Actions* actions) {
     Note(*guest, event.token.guest, refusal, actions);
     Refuse(event.token, event.sequence, refusal, pending->checked, pending->original, std::move(call),
            actions);
+    TrimOriginal(*pending);
   };
   File* file = guest->files.FindHeldBy(static_cast<FileId>(event.file_id_untrusted), event.token.process);
   if (file == nullptr) return refuse(Refusal::Errno(Reason::kUnknownFile, ENODEV, event.file_id_untrusted));
@@ -183,9 +205,11 @@ void Core::On(IoctlRequested event, Actions* actions) {
   if (pending->wants_mapping) {
     pending->stage = PendingCall::Stage::kOpeningMapping;
     pending->call = std::move(call);
-    actions->push_back(DriverOpen{event.token, guest->files.Find(pending->named_file)->node, 0});
+    // The guest maps it for reading and writing, whatever its own fd was opened for.
+    actions->push_back(DriverOpen{event.token, guest->files.Find(pending->named_file)->node, kReadWrite});
     return;
   }
+  if (File* named = guest->files.Find(pending->named_file)) ++named->calls_in_flight;
   SendToDriver(*guest, *file, event.token, *pending, std::move(call), actions);
 }
 
@@ -268,10 +292,10 @@ void Core::On(DriverReturned event, Actions* actions) {
     Record(guest->handles, file->id, pending->checked, pending->original, pending->new_client, event.call);
     if (IsRegisterFd(*file, *pending)) file->registered_ctl = pending->named_file;
   }
-  ToGuest(pending->checked, pending->original, event.call);
+  ToGuest(pending->checked, pending->original, succeeded, event.call);
   ReplyIoctl reply{event.token, pending->sequence, event.error, true, std::move(event.call)};
   if (pending->mapping != 0) {
-    if (succeeded) {
+    if (succeeded && !process->gone) {
       reply.mapping = pending->mapping;
       reply.replace_field_offset = pending->fd_offset;
     } else {
@@ -279,8 +303,8 @@ void Core::On(DriverReturned event, Actions* actions) {
     }
   }
   actions->push_back(std::move(reply));
-  --file->calls_in_flight;
-  CloseIfIdle(*guest, event.token.guest, *file, actions);
+  if (!pending->wants_mapping) EndUse(*guest, event.token.guest, pending->named_file, actions);
+  EndUse(*guest, event.token.guest, pending->file, actions);
   EndCall(*guest, event.token, *process, *pending);
 }
 
@@ -288,7 +312,7 @@ void Core::EndCall(Guest& guest, const CallToken& token, Process& process, Pendi
   pending.stage = PendingCall::Stage::kFree;
   pending.mapping = 0;
   pending.wants_mapping = false;
-  if (pending.original.capacity() > kKeptBytesPerLaneMax) std::vector<uint8_t>().swap(pending.original);
+  TrimOriginal(pending);
   if (--process.calls_in_flight == 0 && process.gone) guest.processes.erase(token.process);
 }
 
@@ -336,6 +360,13 @@ void Core::On(FileHungUp event, Actions* actions) {
   if (file == nullptr) return;
   file->hung_up = true;
   CloseIfIdle(*guest, event.guest, *file, actions);
+}
+
+void Core::EndUse(Guest& guest, GuestId id, FileId file, Actions* actions) {
+  File* used = guest.files.Find(file);
+  if (used == nullptr) return;
+  --used->calls_in_flight;
+  CloseIfIdle(guest, id, *used, actions);
 }
 
 void Core::CloseIfIdle(Guest& guest, GuestId id, File& file, Actions* actions) {

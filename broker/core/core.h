@@ -56,6 +56,8 @@ class Core {
   Guest* FindGuest(GuestId guest);
   // The process and its lane's call; null when either is gone.
   PendingCall* FindCall(const CallToken& token, Guest** guest, Process** process);
+  // The same for a new request: null also when the process has left or has a call on this lane.
+  PendingCall* FindIdleCall(const CallToken& token, Guest** guest, Process** process);
 
   // What is wrong with the request beyond its layout; else it is ready for the driver.
   std::optional<Refusal> Prepare(Guest& guest, const IoctlRequested& event, File& file, PendingCall& pending,
@@ -69,9 +71,11 @@ class Core {
   void Refuse(const CallToken& token, uint32_t sequence, const Refusal& refusal, const CheckedCall& checked,
               const std::vector<uint8_t>& original, DriverCall call, Actions* actions);
   void Note(Guest& guest, GuestId id, const Refusal& refusal, Actions* actions);
-  void FinishOpen(Guest& guest, const CallToken& token, PendingCall& pending, OpenResult result,
-                  Actions* actions);
+  void FinishOpen(Guest& guest, const CallToken& token, const Process& process, PendingCall& pending,
+                  OpenResult result, Actions* actions);
   void EndCall(Guest& guest, const CallToken& token, Process& process, PendingCall& pending);
+  // One call less uses the file; closes it if that was the last of a file that is hung up.
+  void EndUse(Guest& guest, GuestId id, FileId file, Actions* actions);
   void CloseIfIdle(Guest& guest, GuestId id, File& file, Actions* actions);
 
   const abi::Table* table_;

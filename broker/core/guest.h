@@ -34,7 +34,7 @@ struct PendingCall {
   ClientHandle new_client{};          // chosen for a call that makes a client
   std::vector<uint8_t> original;      // the guest's bytes, as sent
   DriverCall call;                    // while the fresh driver file is opened
-  FileId named_file = FileId::kNone;  // the file that the struct's fd field names
+  FileId named_file = FileId::kNone;  // the file that the struct's fd field names; stays open meanwhile
   bool wants_mapping = false;         // that fd receives an mmap context
   uint32_t fd_offset = 0;             // where it stands in the struct
   DriverFileId mapping = 0;           // the fresh driver file that receives the context

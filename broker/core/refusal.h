@@ -17,6 +17,7 @@ inline constexpr uint32_t NV_ERR_INVALID_ARGUMENT = 0x1f;
 inline constexpr uint32_t NV_ERR_INVALID_CLASS = 0x22;
 inline constexpr uint32_t NV_ERR_INVALID_CLIENT = 0x23;
 inline constexpr uint32_t NV_ERR_NOT_SUPPORTED = 0x56;
+inline constexpr uint32_t NV_ERR_OBJECT_NOT_FOUND = 0x57;
 
 enum class Reason : uint8_t {
   kUnknownEscape,

@@ -20,6 +20,15 @@ constexpr uint32_t NVOS32_FUNCTION_ALLOC_SIZE = 2;
 constexpr uint32_t NVOS32_FUNCTION_FREE = 3;
 constexpr uint32_t NVOS32_FUNCTION_INFO = 5;
 
+// NV_ESC_RM_ALLOC_MEMORY names a class too, and carries an address.
+constexpr uint32_t kAllocMemoryNumber = 0x27;
+constexpr uint32_t kNvos02ClassOffset = 12;
+constexpr uint32_t kNvos02MemoryOffset = 24;
+constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = 0x71;
+
+// What the driver copies of an embedded buffer unless a spec says less (rmapi param copy).
+constexpr uint32_t kEmbeddedSizeBytesMax = 1u << 20;
+
 std::optional<Refusal> CheckPointer(const abi::Pointer& pointer, uint32_t segment, DriverCall& call) {
   const auto bytes = call.Bytes(segment);
   Put<uint64_t>(bytes, pointer.offset, 0);
@@ -30,9 +39,13 @@ std::optional<Refusal> CheckPointer(const abi::Pointer& pointer, uint32_t segmen
   const uint64_t count = pointer.count_offset == abi::kNone ? 1 : Get<uint32_t>(bytes, pointer.count_offset);
   const uint64_t size_bytes = count * pointer.element_size;  // 2^32 * 2^32 at the most: no overflow
   const uint64_t size_bytes_expected = size_bytes < pointer.size_max ? size_bytes : pointer.size_max;
-  // RM gives this status for lists that are too long; for strings it clamps, as the shim does.
-  if (size_bytes > pointer.size_max && pointer.element_size != 1)
-    return Refusal::Status(Reason::kBadSize, NV_ERR_INVALID_ARGUMENT, call.command);
+  if (size_bytes > pointer.size_max) {
+    // RM gives this status for lists that are too long. Strings that have a limit of their own it fills as
+    // far as they go, and so the shim sends that much; the driver must not be told of more than there is.
+    if (pointer.element_size != 1 || pointer.size_max >= kEmbeddedSizeBytesMax)
+      return Refusal::Status(Reason::kBadSize, NV_ERR_INVALID_ARGUMENT, call.command);
+    Put<uint32_t>(bytes, pointer.count_offset, pointer.size_max);
+  }
   if (call.segments[child].size_bytes != size_bytes_expected || size_bytes_expected == 0)
     return Refusal::Errno(Reason::kBadSegments, EINVAL, call.command);
   return std::nullopt;
@@ -99,7 +112,8 @@ std::optional<Refusal> CheckAlloc(const abi::Table& table, DriverCall& call, Che
     return checked.nested->size == 0 || checked.nested->params_optional
                ? std::nullopt
                : std::optional(Refusal::Status(Reason::kBadSize, NV_ERR_INVALID_ARGUMENT, rm_class));
-  if (call.segments[checked.nested_segment].size_bytes != checked.nested->size)
+  // An empty buffer is not a buffer: what the driver takes for its length stands in the guest's bytes.
+  if (checked.nested->size == 0 || call.segments[checked.nested_segment].size_bytes != checked.nested->size)
     return Refusal::Errno(Reason::kBadSegments, EINVAL, rm_class);
   return CheckPointers(*checked.nested, checked.nested_segment, call);
 }
@@ -110,6 +124,19 @@ std::optional<Refusal> CheckVidHeapControl(const DriverCall& call) {
       function == NVOS32_FUNCTION_INFO)
     return std::nullopt;
   return Refusal::Status(Reason::kUnknownFunction, NV_ERR_NOT_SUPPORTED, function);
+}
+
+// The classes of NV_ESC_RM_ALLOC and memory described by its address. That address is the guest's: in the
+// process that makes the call it would name, and pin, memory of the broker.
+std::optional<Refusal> CheckAllocMemory(const abi::Table& table, DriverCall& call) {
+  const auto bytes = call.Bytes(0);
+  const uint32_t rm_class = Get<uint32_t>(bytes, kNvos02ClassOffset);
+  if (rm_class == NV01_MEMORY_SYSTEM_OS_DESCRIPTOR) {
+    Put<uint64_t>(bytes, kNvos02MemoryOffset, 0);
+    return std::nullopt;
+  }
+  if (abi::Find(table.classes, rm_class) != nullptr) return std::nullopt;
+  return Refusal::Status(Reason::kUnknownClass, NV_ERR_INVALID_CLASS, rm_class);
 }
 
 // The spec of the request number, with segment 0 of exactly its size; or null with the refusal set.
@@ -135,7 +162,8 @@ const Spec* FindTopSpec(const abi::Table& table, DeviceClass device_class, const
   if (spec->shape == Shape::kArray) {
     if (size_bytes == 0 || size_bytes % spec->size != 0) spec = nullptr;
   } else {
-    spec = abi::Find(table.escapes, number, size_bytes);
+    // Find takes a size of 0 for "any"; a command that carries none fits no struct.
+    spec = size_bytes == 0 ? nullptr : abi::Find(table.escapes, number, size_bytes);
   }
   if (spec == nullptr || size_bytes != sent_bytes) {
     refusal = Refusal::Errno(Reason::kBadSize, EINVAL, number);
@@ -157,9 +185,10 @@ std::optional<Refusal> CheckShape(const abi::Table& table, DeviceClass device_cl
     case Shape::kArray:
       break;
   }
-  const bool is_escape = device_class == DeviceClass::kCtl || device_class == DeviceClass::kGpu;
-  return is_escape && checked.spec->number == kVidHeapControlNumber ? CheckVidHeapControl(call)
-                                                                    : std::nullopt;
+  if (device_class == DeviceClass::kUvm || device_class == DeviceClass::kUvmTools) return std::nullopt;
+  if (checked.spec->number == kVidHeapControlNumber) return CheckVidHeapControl(call);
+  if (checked.spec->number == kAllocMemoryNumber) return CheckAllocMemory(table, call);
+  return std::nullopt;
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ constexpr uint32_t kObjectOffset = 8;       // hObjectNew, hObjectOld, hObject
 constexpr uint32_t kClassOffset = 12;       // of NVOS02, NVOS21, NVOS64
 constexpr uint32_t kFunctionOffset = 8;     // of NVOS32
 constexpr uint32_t kHeapObjectOffset = 44;  // hMemory of NVOS32 AllocSize and Free
+constexpr uint32_t kMemoryOffset = 24;      // pMemory of NVOS02
 constexpr uint32_t NVOS32_FUNCTION_ALLOC_SIZE = 2;
 constexpr uint32_t NVOS32_FUNCTION_FREE = 3;
 
@@ -26,6 +27,7 @@ constexpr uint32_t NV01_ROOT = 0x0;
 constexpr uint32_t NV01_ROOT_NON_PRIV = 0x1;
 constexpr uint32_t NV01_ROOT_CLIENT = 0x41;
 constexpr uint32_t NV01_MEMORY_LOCAL_USER = 0x40;
+constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = 0x71;
 
 bool IsEscape(const CheckedCall& checked, uint32_t number) {
   // UVM requests have small numbers too, but carry no `objects`; every escape named here has some.
@@ -47,6 +49,8 @@ std::optional<Refusal> TranslateTop(const HandleTable& handles, const File& file
                                     std::span<uint8_t> bytes) {
   for (size_t i = 0; i < spec.clients.size; ++i) {
     const uint32_t guest_value = Get<uint32_t>(bytes, spec.clients.data[i]);
+    // UVM takes 0 for "no client": UVM_REGISTER_GPU of a whole GPU.
+    if (guest_value == 0 && IsUvm(file)) continue;
     const auto client = handles.FindClient(guest_value);
     const bool issuing = i == 0 && !IsUvm(file);
     if (!client || (issuing && !MayUse(*client, file)))
@@ -72,6 +76,42 @@ std::optional<Refusal> TranslateNested(const HandleTable& handles, const abi::Sp
   return std::nullopt;
 }
 
+// The number of an object that the call makes, or that the heap frees; kNone when it does neither.
+uint16_t OwnObjectOffset(const CheckedCall& checked, const DriverCall& call) {
+  if (IsEscape(checked, NV_ESC_RM_VID_HEAP_CONTROL)) {
+    const uint32_t function = Get<uint32_t>(call.Bytes(0), kFunctionOffset);
+    return function == NVOS32_FUNCTION_ALLOC_SIZE || function == NVOS32_FUNCTION_FREE ? kHeapObjectOffset
+                                                                                      : abi::kNone;
+  }
+  return MakesObject(checked, call) ? kObjectOffset : abi::kNone;
+}
+
+// A client is its own root object, under two numbers here: the guest's, which is translated where the spec
+// says `objects`, and the driver's, which the guest may guess but not use: it would free the client behind
+// the table's back. Nor may an object be made or freed on the heap under either: the table takes that for the
+// client.
+std::optional<Refusal> CheckClientAsObject(const HandleTable& handles, const CheckedCall& checked,
+                                           const DriverCall& call) {
+  const abi::Spec& spec = *checked.spec;
+  if (spec.clients.size == 0) return std::nullopt;
+  const auto bytes = call.Bytes(0);
+  const uint32_t issuer = Get<uint32_t>(bytes, spec.clients.data[0]);
+  const auto client = handles.FindClient(issuer);
+  if (!client) return std::nullopt;  // TranslateTop refuses it
+  const auto real = static_cast<uint32_t>(client->real);
+  for (uint16_t offset : spec.objects) {
+    const uint32_t object = Get<uint32_t>(bytes, offset);
+    if (object == real && object != issuer)
+      return Refusal::Status(Reason::kUnknownClient, NV_ERR_OBJECT_NOT_FOUND, object);
+  }
+  const uint16_t own_offset = OwnObjectOffset(checked, call);
+  const uint32_t own = own_offset == abi::kNone ? 0 : Get<uint32_t>(bytes, own_offset);
+  if (own == 0 || (own != issuer && own != real)) return std::nullopt;
+  return Refusal::Status(Reason::kUnknownClient,
+                         MakesObject(checked, call) ? NV_ERR_INSERT_DUPLICATE_NAME : NV_ERR_OBJECT_NOT_FOUND,
+                         own);
+}
+
 void RestoreField(const std::vector<uint8_t>& original, DriverCall& call, uint32_t segment, uint32_t offset,
                   uint32_t width) {
   const uint32_t at = call.segments[segment].offset + offset;
@@ -80,7 +120,14 @@ void RestoreField(const std::vector<uint8_t>& original, DriverCall& call, uint32
 
 void RestoreSegment(const abi::Spec& spec, const std::vector<uint8_t>& original, DriverCall& call,
                     uint32_t segment) {
-  for (const abi::Pointer& pointer : spec.pointers) RestoreField(original, call, segment, pointer.offset, 8);
+  for (const abi::Pointer& pointer : spec.pointers) {
+    RestoreField(original, call, segment, pointer.offset, 8);
+    if (pointer.count_offset == abi::kNone) continue;
+    // request_check lowers the count of a string to what the driver takes.
+    const uint8_t* count = original.data() + call.segments[segment].offset + pointer.count_offset;
+    if (Get<uint32_t>({count, 4}, 0) > pointer.size_max / pointer.element_size)
+      RestoreField(original, call, segment, pointer.count_offset, 4);
+  }
   for (const abi::FdField& fd : spec.fds) RestoreField(original, call, segment, fd.offset, 4);
   for (uint16_t client : spec.clients) RestoreField(original, call, segment, client, 4);
   for (uint16_t object : spec.objects) RestoreField(original, call, segment, object, 4);
@@ -114,17 +161,25 @@ std::optional<Refusal> ToDriver(const HandleTable& handles, const File& file, co
     if (checked.nested_segment != 0) Put<uint32_t>(call.Bytes(checked.nested_segment), 0, 0);
     return std::nullopt;
   }
+  if (auto refusal = CheckClientAsObject(handles, checked, call)) return refusal;
   if (auto refusal = TranslateTop(handles, file, *checked.spec, bytes)) return refusal;
   if (checked.nested_segment == 0) return std::nullopt;
   return TranslateNested(handles, *checked.nested, call.Bytes(checked.nested_segment));
 }
 
-void ToGuest(const CheckedCall& checked, const std::vector<uint8_t>& original, DriverCall& call) {
+void ToGuest(const CheckedCall& checked, const std::vector<uint8_t>& original, bool succeeded,
+             DriverCall& call) {
   if (call.segments.empty()) return;
   RestoreSegment(*checked.spec, original, call, 0);
   if (checked.spec->shape == abi::Shape::kControl || checked.spec->shape == abi::Shape::kAlloc)
     RestoreField(original, call, 0, abi::nvos21::kAllocParms, 8);
   if (checked.nested_segment != 0) RestoreSegment(*checked.nested, original, call, checked.nested_segment);
+  if (IsEscape(checked, NV_ESC_RM_ALLOC_MEMORY) &&
+      Get<uint32_t>(call.Bytes(0), kClassOffset) == NV01_MEMORY_SYSTEM_OS_DESCRIPTOR)
+    RestoreField(original, call, 0, kMemoryOffset, 8);
+  if (!MakesClient(checked) || succeeded) return;
+  RestoreField(original, call, 0, kObjectOffset, 4);
+  if (checked.nested_segment != 0) RestoreField(original, call, checked.nested_segment, 0, 4);
 }
 
 bool Succeeded(const CheckedCall& checked, int error, const DriverCall& call) {

@@ -20,8 +20,10 @@ namespace nvshim::broker {
 std::optional<Refusal> ToDriver(const HandleTable& handles, const File& file, const CheckedCall& checked,
                                 DriverCall& call, uint32_t* wanted_client);
 
-// Puts back the guest's bytes: `original` is the buffer as the guest sent it, same segments.
-void ToGuest(const CheckedCall& checked, const std::vector<uint8_t>& original, DriverCall& call);
+// Puts back the guest's bytes: `original` is the buffer as the guest sent it, same segments. `succeeded` as
+// below: a client that was not made leaves no number behind.
+void ToGuest(const CheckedCall& checked, const std::vector<uint8_t>& original, bool succeeded,
+             DriverCall& call);
 
 // True when the driver said NV_OK: errno 0 and, where the struct has one, status 0.
 bool Succeeded(const CheckedCall& checked, int error, const DriverCall& call);
