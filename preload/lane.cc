@@ -10,6 +10,11 @@ namespace {
 // less, and a futex round trip costs about as much.
 constexpr int kSpinsMax = 500;
 
+// After so many waits in a row that outlasted their spinning, the worker has no CPU of its own (or the calls
+// are slow): spinning then only keeps it from running. Every so many waits one more is tried.
+constexpr uint32_t kMissesMax = 4;
+constexpr uint32_t kSpinTrialInterval = 16;
+
 // How long a dead worker can go unnoticed by a sleeping call. A hundred wake-ups per second, only while a
 // call blocks.
 constexpr int64_t kHangUpCheckNs = 10'000'000;
@@ -60,6 +65,19 @@ void LaneSet::Release(uint32_t index) {
   if (waiters_.load(std::memory_order_seq_cst) == 0) return;
   releases_.fetch_add(1, std::memory_order_seq_cst);
   FutexWake(&releases_, 1, FUTEX_PRIVATE_FLAG);
+}
+
+bool LaneSet::ShouldSpin() {
+  const uint32_t misses = misses_.load(std::memory_order_relaxed);
+  return may_spin_ && (misses < kMissesMax || misses % kSpinTrialInterval == 0);
+}
+
+void LaneSet::NoteSpin(bool answered) {
+  const uint32_t misses = misses_.load(std::memory_order_relaxed);
+  if (!answered)
+    misses_.store(misses + 1, std::memory_order_relaxed);
+  else if (misses != 0)
+    misses_.store(0, std::memory_order_relaxed);
 }
 
 LaneCall::~LaneCall() {
@@ -121,12 +139,15 @@ void LaneCall::WakeWorker() {
 }
 
 bool LaneCall::AwaitReply() {
-  for (int spins = lanes_.may_spin_ ? kSpinsMax : 0;; --spins) {
+  for (int spins = lanes_.ShouldSpin() ? kSpinsMax : 0;; --spins) {
     const uint32_t available = lane().responses.Available();
     if (available == wire::RingConsumer::kCorrupt) return Lost();
-    if (available != 0) return true;
-    if (spins <= 0) return SleepUntilReply();
-    __builtin_ia32_pause();
+    if (available == 0 && spins > 0) {
+      __builtin_ia32_pause();
+      continue;
+    }
+    lanes_.NoteSpin(available != 0);
+    return available != 0 || SleepUntilReply();
   }
 }
 
