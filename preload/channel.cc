@@ -63,17 +63,11 @@ void Channel::Open(int channel_fd, int doorbell_fd) {
   doorbell_fd_ = doorbell_fd;
   channel_identity_ = IdentityOfFd(channel_fd);
   doorbell_identity_ = IdentityOfFd(doorbell_fd);
-  lost_.store(false, std::memory_order_relaxed);
 }
 
-void Channel::Reset() {
-  if (channel_fd_ >= 0 && IdentityOfFd(channel_fd_) == channel_identity_) CloseFd(channel_fd_);
-  if (doorbell_fd_ >= 0 && IdentityOfFd(doorbell_fd_) == doorbell_identity_) CloseFd(doorbell_fd_);
-  channel_fd_ = doorbell_fd_ = -1;
-  lost_.store(false, std::memory_order_relaxed);
-  lock_.Reset();
-  // Descriptors in mailboxes are leaked: the numbers may be the host program's by now.
-  for (Mailbox& mailbox : mailboxes_) mailbox = {};
+void Channel::CloseInChild() {
+  if (IdentityOfFd(channel_fd_) == channel_identity_) CloseFd(channel_fd_);
+  if (IdentityOfFd(doorbell_fd_) == doorbell_identity_) CloseFd(doorbell_fd_);
 }
 
 bool Channel::Intact() const {

@@ -21,9 +21,8 @@ class Channel {
   // Takes both descriptors over.
   void Open(int channel_fd, int doorbell_fd);
 
-  // Closes the descriptors if they are still ours and forgets every state. For a forked child, which has
-  // copies.
-  void Reset();
+  // Closes the copies that a forked child has, those that are still ours.
+  void CloseInChild();
 
   int channel_fd() const { return channel_fd_; }
   int doorbell_fd() const { return doorbell_fd_; }

@@ -12,6 +12,8 @@ enum WireType : uint8_t { kVarint = 0, kFixed64 = 1, kLengthDelimited = 2, kFixe
 
 // The most bytes of an encoded 64-bit number: seven bits each.
 constexpr size_t kVarintSizeBytesMax = 10;
+// A tag has 32 bits: 29 of the field's number, 3 of the wire type.
+constexpr size_t kTagSizeBytesMax = 5;
 
 class Writer {
  public:
@@ -68,7 +70,7 @@ class Reader {
 
   bool Next() {
     if (at_ == end_ || failed_) return false;
-    const uint64_t tag = Varint();
+    const uint64_t tag = Varint(kTagSizeBytesMax);
     field_ = static_cast<uint32_t>(tag >> 3);
     type_ = static_cast<uint8_t>(tag & 7);
     if (field_ == 0 || tag >> 32 != 0) failed_ = true;
@@ -87,9 +89,9 @@ class Reader {
   bool failed() const { return failed_; }
 
  private:
-  uint64_t Varint() {
+  uint64_t Varint(size_t size_bytes_max = kVarintSizeBytesMax) {
     uint64_t value = 0;
-    for (size_t i = 0; i < kVarintSizeBytesMax && at_ != end_; ++i) {
+    for (size_t i = 0; i < size_bytes_max && at_ != end_; ++i) {
       const uint8_t byte = *at_++;
       value |= static_cast<uint64_t>(byte & 0x7f) << (7 * i);
       if ((byte & 0x80) == 0) return value;

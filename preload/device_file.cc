@@ -54,7 +54,6 @@ Owner Recognise(int fd, File* file) {
   if (session == nullptr || placeholder.guest_instance != session->welcome.guest_instance)
     return Owner::kGone;
   if (!ClaimPlaceholder(fd, session->welcome.process_id)) return Owner::kGone;
-  NoteFileOpened();
   *file = {placeholder.device_class, placeholder.file_id};
   fd_table().Set(fd, {static_cast<uint8_t>(file->device_class), IdentityOfFd(fd), file->file_id});
   return Owner::kOurs;
@@ -148,7 +147,6 @@ Answer OpenDevice(const PathInfo& path, int flags) {
   const OpenOutcome outcome = CallOpen(
       *session, {static_cast<uint32_t>(path.device_class), path.minor, static_cast<uint32_t>(flags)});
   if (outcome.error != 0) return Fail(outcome.error);
-  NoteFileOpened();
   if ((flags & O_CLOEXEC) == 0) Syscall(SYS_fcntl, outcome.fd, F_SETFD, 0);
   fd_table().Set(outcome.fd,
                  {static_cast<uint8_t>(path.device_class), IdentityOfFd(outcome.fd), outcome.file_id});
@@ -161,7 +159,10 @@ Answer IoctlDevice(int fd, uint32_t request, void* argument) {
   const Owner owner = FindFile(fd, &file);
   if (owner == Owner::kForeign) return {};
   Session* const session = CurrentSession();
-  if (owner == Owner::kGone || session == nullptr || session->channel.lost()) return Fail(EIO);
+  if (owner == Owner::kGone || session == nullptr || session->channel.lost()) {
+    fd_table().Clear(fd);  // if a new session can be had, the file may be claimed in it at the next call
+    return Fail(EIO);
+  }
   return ForwardIoctl(*session, file, request, argument);
 }
 

@@ -27,11 +27,6 @@ constexpr std::string_view kShimVersion = "libnvshim 1";
 // program should hear "no device" rather than hang.
 constexpr time_t kTimeoutS = 5;
 
-// 256 virtual files of 4 KiB would be more, but no message on a Unix socket is that long: the kernel's
-// default send buffer is 208 KiB.
-constexpr size_t kWelcomeSizeBytesMax = 256u << 10;
-constinit uint8_t g_welcome_bytes[kWelcomeSizeBytesMax] = {};
-
 // Where programs that count descriptors from 3 do not look, if the limit allows.
 constexpr int kParkFloors[] = {1000, 200};
 
@@ -115,15 +110,15 @@ void* MapRegion(int memfd, uint64_t size_bytes) {
   return nullptr;
 }
 
-// Sends Hello and receives the answer into g_welcome_bytes. Its size, or a negative errno.
-long Ask(int channel, std::span<int> fds, uint32_t* fd_count) {
+// Sends Hello and receives the answer. Its size, or a negative errno.
+long Ask(int channel, std::span<uint8_t> datagram, std::span<int> fds, uint32_t* fd_count) {
   uint8_t hello[128];
   const size_t hello_size_bytes = EncodeHello(hello, wire::kProtocolVersion, kShimVersion);
   const long sent = Syscall(SYS_sendto, channel, hello, hello_size_bytes, MSG_NOSIGNAL, 0, 0);
   if (sent < 0) return sent;
   long received;
   do {
-    received = ReceiveDatagram(channel, g_welcome_bytes, 0, fds, fd_count);
+    received = ReceiveDatagram(channel, datagram, 0, fds, fd_count);
   } while (received == -EINTR);  // a stopped process that was continued
   return received;
 }
@@ -145,16 +140,16 @@ int AdmitWelcome(Bytes message, std::span<const int> fds, uint32_t fd_count, Han
   return 0;
 }
 
-int Admit(int channel, HandshakeResult* result, Welcome* welcome) {
+int Admit(int channel, std::span<uint8_t> datagram, HandshakeResult* result, Welcome* welcome) {
   int fds[2] = {-1, -1};
   uint32_t fd_count = 0;
-  const long size_bytes = Ask(channel, fds, &fd_count);
+  const long size_bytes = Ask(channel, datagram, fds, &fd_count);
   if (size_bytes < 0) {
     LogNoBroker(SocketPath(), static_cast<int>(-size_bytes));
     return ENOENT;
   }
   Bytes message;
-  const ChannelKind kind = DecodeChannelMessage({g_welcome_bytes, static_cast<size_t>(size_bytes)}, &message);
+  const ChannelKind kind = DecodeChannelMessage(datagram.first(static_cast<size_t>(size_bytes)), &message);
   int error = ENODEV;
   if (kind == ChannelKind::kWelcome) {
     error = AdmitWelcome(message, fds, fd_count, result, welcome);
@@ -170,14 +165,14 @@ int Admit(int channel, HandshakeResult* result, Welcome* welcome) {
 
 }  // namespace
 
-int Handshake(HandshakeResult* result, Welcome* welcome) {
+int Handshake(std::span<uint8_t> datagram, HandshakeResult* result, Welcome* welcome) {
   const char* const path = SocketPath();
   const int channel = ConnectTo(path);
   if (channel < 0) {
     LogNoBroker(path, -channel);
     return ENOENT;
   }
-  const int error = Admit(channel, result, welcome);
+  const int error = Admit(channel, datagram, result, welcome);
   if (error != 0)
     CloseFd(channel);
   else

@@ -9,6 +9,10 @@
 
 namespace nvshim::preload {
 
+// 256 virtual files of 4 KiB would be more, but no message on a Unix socket is that long: the kernel's
+// default send buffer is 208 KiB.
+inline constexpr size_t kWelcomeSizeBytesMax = 256u << 10;
+
 struct HandshakeResult {
   int channel_fd = -1;   // parked high, FD_CLOEXEC
   int doorbell_fd = -1;  // likewise
@@ -17,8 +21,8 @@ struct HandshakeResult {
 };
 
 // Returns 0, or ENOENT (nobody answers) or ENODEV (refused, or not understood), after one line to the log.
-// Strings of `welcome` point into static memory that the next handshake overwrites.
-int Handshake(HandshakeResult* result, Welcome* welcome);
+// Strings of `welcome` point into `datagram`.
+int Handshake(std::span<uint8_t> datagram, HandshakeResult* result, Welcome* welcome);
 
 }  // namespace nvshim::preload
 

@@ -10,6 +10,11 @@ namespace {
 // less, and a futex round trip costs about as much.
 constexpr int kSpinsMax = 500;
 
+// After so many waits in a row that outlasted their spinning, the worker has no CPU of its own (or the calls
+// are slow): spinning then only keeps it from running. Every so many waits one more is tried.
+constexpr uint32_t kMissesMax = 4;
+constexpr uint32_t kSpinTrialInterval = 16;
+
 // How long a dead worker can go unnoticed by a sleeping call. A hundred wake-ups per second, only while a
 // call blocks.
 constexpr int64_t kHangUpCheckNs = 10'000'000;
@@ -31,12 +36,6 @@ void LaneSet::Open(void* region, Channel* channel, bool may_spin) {
     lanes_[i].responses = wire::RingConsumer(wire::ResponseRingOf(region, i), wire::kRingSizeBytes,
                                              &header->response_head, &header->response_tail);
   }
-}
-
-void LaneSet::Reset() {
-  region_ = nullptr;
-  claimed_.store(0, std::memory_order_relaxed);
-  waiters_.store(0, std::memory_order_relaxed);
 }
 
 uint32_t LaneSet::Claim() {
@@ -66,6 +65,19 @@ void LaneSet::Release(uint32_t index) {
   if (waiters_.load(std::memory_order_seq_cst) == 0) return;
   releases_.fetch_add(1, std::memory_order_seq_cst);
   FutexWake(&releases_, 1, FUTEX_PRIVATE_FLAG);
+}
+
+bool LaneSet::ShouldSpin() {
+  const uint32_t misses = misses_.load(std::memory_order_relaxed);
+  return may_spin_ && (misses < kMissesMax || misses % kSpinTrialInterval == 0);
+}
+
+void LaneSet::NoteSpin(bool answered) {
+  const uint32_t misses = misses_.load(std::memory_order_relaxed);
+  if (!answered)
+    misses_.store(misses + 1, std::memory_order_relaxed);
+  else if (misses != 0)
+    misses_.store(0, std::memory_order_relaxed);
 }
 
 LaneCall::~LaneCall() {
@@ -116,30 +128,36 @@ bool LaneCall::Exchange(wire::FrameKind reply_kind, std::span<uint8_t> body, siz
 
 void LaneCall::WakeWorker() {
   wire::RegionHeader* const region = wire::HeaderOf(lanes_.region_);
-  region->lanes_pending.fetch_or(uint64_t{1} << index_, std::memory_order_release);
-  // Dekker with the worker, which stores worker_waiting, fences, then loads lanes_pending.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (region->worker_waiting.load(std::memory_order_relaxed) == 0) return;
+  // Dekker with the worker, which stores worker_waiting and then loads lanes_pending: sequentially consistent
+  // here and there, so that one of the two sees the other's store.
+  region->lanes_pending.fetch_or(uint64_t{1} << index_, std::memory_order_seq_cst);
+  if (region->worker_waiting.load(std::memory_order_seq_cst) == 0) return;
+  // Whoever clears the flag owes the worker a bell: a signal handler that came in between and called, too,
+  // would find the flag clear, ring no bell, and wait for an answer to a frame that nobody looks at.
+  const SignalBlock until_rung;
   if (region->worker_waiting.exchange(0, std::memory_order_relaxed) == 1) lanes_.channel_->RingDoorbell();
 }
 
 bool LaneCall::AwaitReply() {
-  for (int spins = lanes_.may_spin_ ? kSpinsMax : 0;; --spins) {
+  for (int spins = lanes_.ShouldSpin() ? kSpinsMax : 0;; --spins) {
     const uint32_t available = lane().responses.Available();
     if (available == wire::RingConsumer::kCorrupt) return Lost();
-    if (available != 0) return true;
-    if (spins <= 0) return SleepUntilReply();
-    __builtin_ia32_pause();
+    if (available == 0 && spins > 0) {
+      __builtin_ia32_pause();
+      continue;
+    }
+    lanes_.NoteSpin(available != 0);
+    return available != 0 || SleepUntilReply();
   }
 }
 
 bool LaneCall::SleepUntilReply() {
   wire::LaneHeader* const header = wire::LaneOf(lanes_.region_, index_);
   while (true) {
-    header->guest_waiting.store(1, std::memory_order_relaxed);
-    // Dekker with the worker, which publishes, fences, then exchanges guest_waiting.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    const uint32_t seen = header->response_tail.load(std::memory_order_acquire);
+    // Dekker with the worker, which publishes and then exchanges guest_waiting. Available loads the tail once
+    // more and sees no older value than this load.
+    header->guest_waiting.store(1, std::memory_order_seq_cst);
+    const uint32_t seen = header->response_tail.load(std::memory_order_seq_cst);
     const uint32_t available = lane().responses.Available();
     if (available == wire::RingConsumer::kCorrupt) return Lost();
     if (available != 0) break;

@@ -24,9 +24,6 @@ class LaneSet {
   // `region` is mapped, `channel` open; both outlive the set. `may_spin` is false on a machine with one CPU.
   void Open(void* region, Channel* channel, bool may_spin);
 
-  // No lane is claimed. For a forked child.
-  void Reset();
-
  private:
   friend class LaneCall;
 
@@ -41,12 +38,17 @@ class LaneSet {
   uint32_t Claim();
   void Release(uint32_t index);
 
+  // Whether the next wait is worth spinning for, judged by how the last ones ended.
+  bool ShouldSpin();
+  void NoteSpin(bool answered);
+
   void* region_ = nullptr;
   Channel* channel_ = nullptr;
   bool may_spin_ = false;
   std::atomic<uint64_t> claimed_{0};  // one bit per lane
   std::atomic<uint32_t> releases_{0};
   std::atomic<uint32_t> waiters_{0};
+  std::atomic<uint32_t> misses_{0};  // waits in a row that spinning did not, or would not, have answered
   Lane lanes_[wire::kLaneCount] = {};
 };
 

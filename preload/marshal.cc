@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace nvshim::preload {
@@ -78,11 +79,11 @@ int AddPointer(GatheredCall* call, uint32_t parent, const abi::Pointer& pointer)
     if (!Holds(buffer, pointer.count_offset, sizeof(uint32_t))) return EINVAL;
     size_bytes *= Load<uint32_t>(buffer, pointer.count_offset);  // 32 x 32 bits
   }
-  const uint32_t size_max = pointer.size_max == 0 ? wire::kSegmentSizeBytesMax : pointer.size_max;
-  // A length is looked at only where there is a buffer: clients leave rubbish in the count of a NULL list.
-  if (size_bytes > size_max && Load<uint64_t>(buffer, pointer.offset) != 0) return EINVAL;
+  // What is too long is cut: the driver fills strings as far as it knows them, and answers lists with a
+  // status.
+  const uint64_t size_max = pointer.size_max == 0 ? wire::kSegmentSizeBytesMax : pointer.size_max;
   uint32_t index;
-  return AddBuffer(call, parent, pointer.offset, size_bytes > size_max ? 0 : size_bytes, &index);
+  return AddBuffer(call, parent, pointer.offset, std::min(size_bytes, size_max), &index);
 }
 
 // Follows what `spec` says about the struct in buffer `index`.
@@ -132,7 +133,8 @@ const abi::Spec* FindEscape(const abi::Table& table, uint32_t command) {
   if (spec == nullptr) return nullptr;
   if (spec->shape == abi::Shape::kArray)
     return size != 0 && spec->size != 0 && size % spec->size == 0 ? spec : nullptr;
-  return spec->size == size ? spec : abi::Find(table.escapes, abi::IocNumber(command), size);
+  if (spec->size == size) return spec;
+  return size == 0 ? nullptr : abi::Find(table.escapes, abi::IocNumber(command), size);
 }
 
 // Replaces an NV_ESC_IOCTL_XFER_CMD by the request inside it.

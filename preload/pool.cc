@@ -56,10 +56,4 @@ void Pool::Mark(uint32_t first, uint32_t pages, bool used) {
   for (uint32_t page = first; page < first + pages; ++page) used_[page] = used;
 }
 
-void Pool::Reset() {
-  lock_.Reset();
-  Mark(0, kPageCount, false);
-  waiters_.store(0, std::memory_order_relaxed);
-}
-
 }  // namespace nvshim::preload

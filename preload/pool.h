@@ -23,9 +23,6 @@ class Pool {
   uint32_t Allocate(uint32_t size_bytes);
   void Free(uint32_t offset, uint32_t size_bytes);
 
-  // Everything is free. For a forked child.
-  void Reset();
-
  private:
   static constexpr uint32_t kPageCount = wire::kPoolSizeBytes / wire::kPageSizeBytes;
 

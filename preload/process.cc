@@ -5,20 +5,15 @@
 #include <sched.h>
 #include <sys/mman.h>
 
-#include "preload/handshake.h"
-#include "preload/log.h"
+#include <new>
 
 namespace nvshim::preload {
 
 namespace {
 
-enum class State : uint32_t { kIdle, kReady };
-
 constinit FdTable g_fd_table;
-constinit Session g_session;
+constinit std::atomic<Session*> g_session{nullptr};
 constinit FutexLock g_connect_lock;
-constinit std::atomic<State> g_state{State::kIdle};
-constinit std::atomic<bool> g_file_opened{false};
 constinit std::atomic<int> g_owner_pid{0};
 
 // One page that the kernel wipes in a forked child, and only there: tells a child with memory of its own
@@ -33,17 +28,13 @@ constinit bool g_fork_page_works = false;
 
 int Pid() { return static_cast<int>(Syscall(SYS_getpid)); }
 
-// Makes a child's copy of the state pristine. Its parent's lanes, waits and locks are not the child's; what
-// cannot be taken apart safely is leaked.
+// Makes a child's copy of the state pristine: the descriptors are closed, the region was not inherited, the
+// rest of the session (its parent's lanes, waits and locks) is leaked.
 void ResetInChild() {
-  g_session.channel.Reset();
-  g_session.lanes.Reset();
-  g_session.pool.Reset();
-  g_session.region = nullptr;  // not inherited (MADV_DONTFORK)
+  if (Session* session = g_session.exchange(nullptr, std::memory_order_relaxed))
+    session->channel.CloseInChild();
   g_connect_lock.Reset();
   g_fd_table.Reset();
-  g_file_opened.store(false, std::memory_order_relaxed);
-  g_state.store(State::kIdle, std::memory_order_relaxed);
 }
 
 void AfterForkInChild() {
@@ -75,31 +66,42 @@ bool HasManyCpus() {
 
 void Park(int fd) { g_fd_table.Set(fd, {FdTable::kPrivate, IdentityOfFd(fd), 0}); }
 
-// Under the connect lock.
-int Connect() {
-  HandshakeResult result;
-  const int error = Handshake(&result, &g_session.welcome);
-  if (error != 0) return error;
-  Park(result.channel_fd);
-  Park(result.doorbell_fd);
-  g_session.table = result.table;
-  g_session.region = result.region;
-  g_session.channel.Open(result.channel_fd, result.doorbell_fd);
-  g_session.lanes.Open(result.region, &g_session.channel, HasManyCpus());
-  g_state.store(State::kReady, std::memory_order_release);  // pairs with the acquire in CurrentSession
-  return 0;
+// Zeroed memory, as large as a session.
+void* MapSession() {
+  const long mapped =
+      Syscall(SYS_mmap, 0, sizeof(Session), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return mapped < 0 && mapped > -4096 ? nullptr : reinterpret_cast<void*>(mapped);
 }
 
-// The session of a ready process, or null when it has to connect again: its descriptors were closed before it
-// opened any file, as a daemon does at its start. The old region is leaked, a thread may still look at it.
-Session* CheckReady(int* error) {
-  Channel& channel = g_session.channel;
-  const bool intact = channel.Intact();
-  if (intact && !channel.HungUp()) return &g_session;
-  if (!intact && !g_file_opened.load(std::memory_order_relaxed)) return nullptr;
-  channel.MarkLost();
-  *error = ENODEV;
-  return nullptr;
+// Under the connect lock.
+Session* Connect(int* error) {
+  void* const memory = MapSession();
+  if (memory == nullptr) {
+    *error = ENOMEM;
+    return nullptr;
+  }
+  Session* const session = new (memory) Session;
+  HandshakeResult result;
+  *error = Handshake(session->datagram, &result, &session->welcome);
+  if (*error != 0) {
+    Syscall(SYS_munmap, memory, sizeof(Session));
+    return nullptr;
+  }
+  session->table = result.table;
+  session->region = result.region;
+  session->channel.Open(result.channel_fd, result.doorbell_fd);
+  session->lanes.Open(result.region, &session->channel, HasManyCpus());
+  g_fd_table.Reset();  // files of an earlier session have to be claimed again
+  Park(result.channel_fd);
+  Park(result.doorbell_fd);
+  g_session.store(session, std::memory_order_release);  // pairs with the acquire in CurrentSession
+  return session;
+}
+
+// The current session, if nothing seems wrong with it.
+Session* HealthySession() {
+  Session* const session = CurrentSession();
+  return session != nullptr && session->channel.Intact() && !session->channel.HungUp() ? session : nullptr;
 }
 
 }  // namespace
@@ -122,28 +124,16 @@ bool OwnsState() {
   return ResetUntoldChild(pid);
 }
 
-Session* CurrentSession() {
-  return g_state.load(std::memory_order_acquire) == State::kReady ? &g_session : nullptr;
-}
+Session* CurrentSession() { return g_session.load(std::memory_order_acquire); }
 
 Session* Attach(int* error) {
   *error = 0;
-  if (CurrentSession() != nullptr) {
-    Session* const session = CheckReady(error);
-    if (session != nullptr || *error != 0) return session;
-  }
+  if (Session* session = HealthySession()) return session;
   const LockGuard guard(g_connect_lock);
-  if (CurrentSession() != nullptr) {  // another thread was faster, or the descriptors are gone
-    Session* const session = CheckReady(error);
-    if (session != nullptr || *error != 0) return session;
-    g_session.channel.Reset();
-    g_state.store(State::kIdle, std::memory_order_relaxed);
-  }
-  *error = Connect();
-  return *error == 0 ? &g_session : nullptr;
+  if (Session* session = HealthySession()) return session;  // another thread was faster
+  if (Session* lost = CurrentSession()) lost->channel.MarkLost();
+  return Connect(error);
 }
-
-void NoteFileOpened() { g_file_opened.store(true, std::memory_order_relaxed); }
 
 void InitProcess() {
   int nobody = 0;

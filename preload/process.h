@@ -2,11 +2,13 @@
 // pristine again in a forked child, which connects as itself; untouched by a vfork child, which runs in its
 // parent's memory.
 //
-//     idle --Attach--> ready --worker gone, or its descriptors closed--> lost (until exec or fork)
-//       ^                |
-//       +---- fork ------+
+//     idle --Attach--> ready --worker gone, or its descriptors closed--> lost
+//       ^                |  ^                                             |
+//       +---- fork ------+  +------------ Attach (open, stat) ------------+
 //
-// All memory is static or mapped once. Nothing connects before a path or a descriptor of NVIDIA's is asked
+// A session that is lost stays lost for the files made in it: another worker is another guest instance, to
+// which their placeholders mean nothing. If only the host program closed our descriptors, the worker and its
+// files live on and are claimed anew. Nothing connects before a path or a descriptor of NVIDIA's is asked
 // for.
 #ifndef PRELOAD_PROCESS_H_
 #define PRELOAD_PROCESS_H_
@@ -17,20 +19,24 @@
 #include "preload/channel.h"
 #include "preload/codec.h"
 #include "preload/fd_table.h"
+#include "preload/handshake.h"
 #include "preload/lane.h"
 #include "preload/pool.h"
 #include "proto/abi/spec.h"
 
 namespace nvshim::preload {
 
-// What a connected process works with. Written under the connect lock, read-only afterwards.
+// What a connected process works with. Made under the connect lock, unchanged afterwards, and never unmapped,
+// because other threads may be in the middle of a call: what a lost session leaks is bounded by how often
+// workers die.
 struct Session {
   Channel channel;
   LaneSet lanes;
   Pool pool;
-  Welcome welcome;  // views into memory that stays
+  Welcome welcome;  // views into `datagram`
   const abi::Table* table = nullptr;
   void* region = nullptr;
+  uint8_t datagram[kWelcomeSizeBytesMax];  // not initialised: few of its pages are ever touched
 
   // True when the broker shows this guest /dev/nvidia<minor>.
   bool HasGpu(uint32_t minor) const;
@@ -41,19 +47,15 @@ FdTable& fd_table();
 
 // True when this process may change the state of this library. False in a vfork child and in anything else
 // that shares its parent's memory: such a caller passes everything through. In a forked child that no atfork
-// handler told
-// (_Fork, clone), resets the state first.
+// handler told (_Fork, clone), resets the state first.
 bool OwnsState();
 
-// The session, connecting when there is none yet. Null with an errno in `error`: ENOENT when no broker
-// answers, ENODEV when it refuses, speaks another language, or is gone for good. Requires OwnsState().
+// A session that works as far as can be seen, connecting when there is none. Null with an errno in `error`:
+// ENOENT when no broker answers, ENODEV when it refuses or speaks another language. Requires OwnsState().
 Session* Attach(int* error);
 
 // The session when there is one, however broken. Null in an idle process; connects nothing.
 Session* CurrentSession();
-
-// From now on descriptors of this process name files of its worker, so a lost connection cannot be replaced.
-void NoteFileOpened();
 
 // Called by the library's constructor: registers the fork handler, remembers the pid.
 void InitProcess();

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import unittest
 
+sys.dont_write_bytecode = True  # the checkout is looked at, not written to
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bazel_test  # noqa: E402
 

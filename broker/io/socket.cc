@@ -118,8 +118,8 @@ ssize_t Receive(int socket, std::span<char> bytes) {
   do {
     received = recv(socket, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_TRUNC);
   } while (received < 0 && errno == EINTR);
-  if (received < 0 && errno == ECONNRESET) return 0;
-  return received > static_cast<ssize_t>(bytes.size()) ? -1 : received;
+  if (received < 0) return errno == EAGAIN ? kNothingWaits : kPeerGone;
+  return received > static_cast<ssize_t>(bytes.size()) ? kTooLong : received;
 }
 
 ssize_t ReceiveWithFd(int socket, std::span<char> bytes, Fd* fd) {
@@ -134,14 +134,14 @@ ssize_t ReceiveWithFd(int socket, std::span<char> bytes, Fd* fd) {
   do {
     received = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   } while (received < 0 && errno == EINTR);
-  if (received < 0) return errno == ECONNRESET ? 0 : -1;
+  if (received < 0) return errno == EAGAIN ? kNothingWaits : kPeerGone;
   cmsghdr* header = CMSG_FIRSTHDR(&message);
   if (header != nullptr && header->cmsg_type == SCM_RIGHTS) {
     int passed;
     std::memcpy(&passed, CMSG_DATA(header), sizeof(passed));
     *fd = Fd(passed);
   }
-  return (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ? -1 : received;
+  return (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ? kTooLong : received;
 }
 
 }  // namespace nvshim::broker

@@ -38,8 +38,13 @@ absl::StatusOr<Peer> PeerOf(int connection);
 inline constexpr size_t kFdsPerMessageMax = 2;  // region and doorbell of Welcome
 bool Send(int socket, std::span<const char> bytes, std::span<const int> fds = {});
 
-// One datagram into `bytes`. Returns its length; 0 when the peer is gone; -1 when none waits or it was longer
-// than `bytes` (then it is lost). Never blocks.
+// What the receiving functions return instead of a length.
+inline constexpr ssize_t kPeerGone = 0;
+inline constexpr ssize_t kNothingWaits = -1;
+inline constexpr ssize_t kTooLong = -2;  // the datagram, or its descriptors, did not fit; it is lost
+
+// One datagram into `bytes`: its length, or one of the three above. Never blocks. An empty datagram reads as
+// kPeerGone, and nobody who follows the protocol sends one.
 ssize_t Receive(int socket, std::span<char> bytes);
 
 // As Receive, for the broker's own sockets: one descriptor may come along.

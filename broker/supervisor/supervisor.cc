@@ -262,8 +262,9 @@ void Supervisor::OnWorker(uint32_t index) {
     const auto it = workers_.find(index);
     if (it == workers_.end()) return;
     const ssize_t received = Receive(it->second.process.socket.get(), bytes);
-    if (received == 0) return LoseWorker(index);
-    if (received < 0) return;
+    if (received == kPeerGone) return LoseWorker(index);
+    if (received == kNothingWaits) return;
+    if (received == kTooLong) continue;
     FromWorker message;
     if (!message.ParseFromArray(bytes.data(), static_cast<int>(received))) continue;
     if (message.has_empty()) OnGuestEmpty(message.empty());
@@ -310,9 +311,9 @@ void Supervisor::OnControl(uint32_t index) {
   if (it == control_clients_.end()) return;
   std::array<char, kControlMessageSizeBytesMax> bytes;
   const ssize_t received = Receive(it->second.socket.get(), bytes);
-  if (received < 0) return;
+  if (received == kNothingWaits) return;
   ControlRequest request;
-  if (received == 0 || !request.ParseFromArray(bytes.data(), static_cast<int>(received)) ||
+  if (received <= 0 || !request.ParseFromArray(bytes.data(), static_cast<int>(received)) ||
       !request.has_statistics()) {
     loop_->Cancel({kControlTag, index});
     control_clients_.erase(it);

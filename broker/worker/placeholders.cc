@@ -68,10 +68,10 @@ void Placeholders::Drain(GuestId guest, FileId file, const OnClaim& on_claim, co
   std::array<char, kClaimSizeBytesMax> bytes;
   for (int i = 0; i < kClaimsPerDrainMax; ++i) {
     const ssize_t received = Receive(socket, bytes);
-    if (received == 0) return on_hang_up(guest, file);
-    if (received < 0) return;
+    if (received == kPeerGone) return on_hang_up(guest, file);
+    if (received == kNothingWaits) return;
     FileClaim claim;
-    if (claim.ParseFromArray(bytes.data(), static_cast<int>(received)))
+    if (received > 0 && claim.ParseFromArray(bytes.data(), static_cast<int>(received)))
       on_claim(guest, file, claim.process_id());
   }
 }

@@ -230,7 +230,7 @@ void Worker::OnSupervisor() {
   for (;;) {
     Fd connection;
     const ssize_t received = ReceiveWithFd(supervisor_.get(), bytes, &connection);
-    if (received == 0) running_ = false;
+    if (received == kPeerGone) running_ = false;
     if (received <= 0) return;
     ToWorker message;
     if (!message.ParseFromArray(bytes.data(), static_cast<int>(received))) continue;
@@ -266,14 +266,13 @@ void Worker::OnChannel(uint32_t index) {
   if (it->second.port == nullptr) return Greet(index, it->second);
   char byte;
   const ssize_t received = Receive(it->second.port->transport->channel(), {&byte, 1});
-  if (received < 0 && errno == EAGAIN) return;
-  Drop(index);
+  if (received != kNothingWaits) Drop(index);
 }
 
 void Worker::Greet(uint32_t index, Connection& connection) {
   std::array<char, kHelloSizeBytesMax> bytes;
   const ssize_t received = Receive(connection.hello.get(), bytes);
-  if (received < 0 && errno == EAGAIN) return;
+  if (received == kNothingWaits) return;
   ChannelMessage message;
   if (received <= 0 || !message.ParseFromArray(bytes.data(), static_cast<int>(received)) ||
       !message.has_hello())

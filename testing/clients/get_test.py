@@ -6,9 +6,11 @@ import importlib.machinery
 import importlib.util
 import os
 import subprocess
+import sys
 import tempfile
 import unittest
 
+sys.dont_write_bytecode = True  # the checkout is looked at, not written to
 HERE = os.path.dirname(os.path.abspath(__file__))
 GET = os.path.join(HERE, "get")
 

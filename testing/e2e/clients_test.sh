@@ -38,7 +38,8 @@ expect "$list" "^GPU 0: $name \\(UUID: $uuid\\)\$"
 table=$(guest nvidia-smi)
 expect "$table" "Driver Version: ${version//./\\.} "
 expect "$table" "\\| +0 +$name"
-expect "$table" "/ *${memory_mib}MiB"
+# The column has eight characters: 143771MiB is printed as "14377...".
+expect "$table" "/ *(${memory_mib}MiB|${memory_mib:0:5}\\.\\.\\.) "
 
 query=$(guest nvidia-smi -q)
 expect "$query" "^ +Product Name +: $name\$"

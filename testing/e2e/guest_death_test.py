@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+sys.dont_write_bytecode = True  # the checkout is looked at, not written to
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import guests  # noqa: E402
 

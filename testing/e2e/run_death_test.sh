@@ -3,4 +3,4 @@
 # device file; the guests are the processes that it starts.
 set -euo pipefail
 source testing/e2e/runfiles.sh
-exec testing/with-broker --no-clients --verbose -- python3 "$1"
+exec testing/with-broker --no-clients --verbose -- python3 -B "$1"

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+sys.dont_write_bytecode = True  # the checkout is looked at, not written to
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import sources  # noqa: E402
 

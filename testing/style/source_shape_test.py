@@ -7,13 +7,14 @@ import os
 import re
 import sys
 
+sys.dont_write_bytecode = True  # the checkout is looked at, not written to
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import sources  # noqa: E402
 
 LINE_LENGTH_MAX = 110
 
 # A codebase of this kind grows one giant file, the state machine. Tables are exempt: they are read by looking up.
-FILE_LINES_MAX = 400
+FILE_LINES_MAX = 500
 TABLES = re.compile(r"(class_lists|tables?|_data)\.(cc|h)$")
 
 NOTE = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")

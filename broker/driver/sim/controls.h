@@ -73,6 +73,7 @@ NvStatus GpuGetUuidFromGpuId(ControlContext& context);
 NvStatus GpuQueryDrainState(ControlContext& context);
 NvStatus GpuAcctGetAccountingState(ControlContext& context);
 NvStatus ClientGetAddrSpaceType(ControlContext& context);
+NvStatus SystemGetP2pCaps(ControlContext& context);  // both versions
 NvStatus SystemGetP2pCapsMatrix(ControlContext& context);
 
 // controls_device.cc: NV0080, and those of channels
@@ -93,7 +94,8 @@ NvStatus GpuGetEngines(ControlContext& context);
 NvStatus GpuGetEnginesV2(ControlContext& context);
 NvStatus GpuQueryEccStatus(ControlContext& context);
 NvStatus GpuQueryEccConfiguration(ControlContext& context);
-NvStatus GpuQueryInforomEccSupport(ControlContext& context);
+NvStatus ZeroWithEcc(ControlContext& context);  // error counts: all 0 where errors are counted
+NvStatus FbGetRowRemapperHistogram(ControlContext& context);
 NvStatus GpuGetInforomObjectVersion(ControlContext& context);
 NvStatus GpuGetOemBoardInfo(ControlContext& context);
 NvStatus TimerGetTime(ControlContext& context);
@@ -122,6 +124,12 @@ NvStatus BusGetInfoV2(ControlContext& context);
 NvStatus GrGetInfo(ControlContext& context);
 NvStatus DeviceGrGetInfo(ControlContext& context);
 NvStatus BiosGetInfo(ControlContext& context);
+
+// controls_sensors.cc: temperature, power, load
+NvStatus ThermalSystemExecute(ControlContext& context);
+NvStatus PowerMonitorInfo(ControlContext& context);
+NvStatus PowerMonitorStatus(ControlContext& context);
+NvStatus CodecUtilization(ControlContext& context);
 
 // controls_clocks.cc: commands that no public header names
 NvStatus ClockDomainMask(ControlContext& context);

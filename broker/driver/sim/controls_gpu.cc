@@ -101,24 +101,33 @@ NvStatus GpuQueryEccStatus(ControlContext& context) {
   const uint32_t flags = context.params.U32(964);
   context.params.Sub(0, 962).Fill(0);
   for (size_t unit = 0; unit < kUnits; ++unit) {
-    const bool on = context.profile().ecc && (kProtected >> unit & 1) != 0;
-    context.params.PutU8(unit * kUnitBytes + 0, on);  // enabled
-    context.params.PutU8(unit * kUnitBytes + 1, on);  // scrubComplete
-    context.params.PutU8(unit * kUnitBytes + 2, on);  // supported
+    const bool has = (kProtected >> unit & 1) != 0, on = has && context.profile().ecc;
+    context.params.PutU8(unit * kUnitBytes + 0, on);   // enabled
+    context.params.PutU8(unit * kUnitBytes + 1, on);   // scrubComplete
+    context.params.PutU8(unit * kUnitBytes + 2, has);  // supported
   }
   context.params.PutU32(964, flags);
   return NV_OK;
 }
 
 NvStatus GpuQueryEccConfiguration(ControlContext& context) {
-  if (!context.profile().ecc) return NV_ERR_NOT_SUPPORTED;
-  context.params.PutU32(0, 1);  // currentConfiguration: NV2080_CTRL_GPU_ECC_CONFIGURATION_ENABLED
-  context.params.PutU32(4, 1);  // defaultConfiguration
+  // NV2080_CTRL_GPU_ECC_CONFIGURATION_DISABLED 0, _ENABLED 1
+  context.params.PutU32(0, context.profile().ecc);  // currentConfiguration
+  context.params.PutU32(4, context.profile().ecc);  // defaultConfiguration
   return NV_OK;
 }
 
-NvStatus GpuQueryInforomEccSupport(ControlContext& context) {
-  return context.profile().ecc ? NV_OK : NV_ERR_NOT_SUPPORTED;
+NvStatus ZeroWithEcc(ControlContext& context) {
+  if (!context.profile().ecc) return NV_ERR_NOT_SUPPORTED;
+  context.params.Fill(0);
+  return NV_OK;
+}
+
+NvStatus FbGetRowRemapperHistogram(ControlContext& context) {
+  if (!context.profile().ecc) return NV_ERR_NOT_SUPPORTED;
+  context.params.Fill(0);
+  context.params.PutU32(0, context.profile().remap_banks);  // banks without a remapped row
+  return NV_OK;
 }
 
 NvStatus GpuGetInforomObjectVersion(ControlContext& context) {
@@ -131,7 +140,7 @@ NvStatus GpuGetInforomObjectVersion(ControlContext& context) {
   };
   constexpr Version kVersions[] = {{"OEM", 2, 1}, {"ECC", 6, 16}, {"IMG", 0, 0}};
   for (const Version& version : kVersions) {
-    if (name != version.type || (version.type == "ECC" && !context.profile().ecc)) continue;
+    if (name != version.type) continue;
     context.params.PutU8(3, version.major);
     context.params.PutU8(4, version.minor);
     return NV_OK;
@@ -218,7 +227,8 @@ NvStatus CeGetCePceMask(ControlContext& context) {
 NvStatus GspGetFeatures(ControlContext& context) {
   // {gspFeatures, bValid, bDefaultGspRmGpu, firmwareVersion[64]}
   context.params.Fill(0);
-  context.params.PutU32(0, 0);
+  context.params.PutU32(0,
+                        1);  // NV2080_CTRL_GSP_GET_FEATURES_UVM_ENABLED: without it libcuda leaves UVM alone
   context.params.PutU8(4, 1);
   context.params.PutU8(5, 1);
   context.params.PutString(6, 64, context.machine().version());

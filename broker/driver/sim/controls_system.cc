@@ -138,7 +138,7 @@ NvStatus GpuQueryDrainState(ControlContext& context) {
 
 NvStatus GpuAcctGetAccountingState(ControlContext& context) {
   if (!context.machine().FindGpu(context.params.U32(0))) return NV_ERR_INVALID_ARGUMENT;
-  context.params.PutU32(8, 0);  // state: disabled
+  context.params.PutU32(8, 1);  // state: NV0000_CTRL_GPU_ACCOUNTING_STATE_DISABLED
   return NV_OK;
 }
 
@@ -150,6 +150,18 @@ NvStatus ClientGetAddrSpaceType(ControlContext& context) {
   if (object->memory->type == MemoryType::kVideo) type = kAddrSpaceVidmem;
   if (object->memory->type == MemoryType::kRegisters) type = kAddrSpaceRegmem;
   context.params.PutU32(8, type);
+  return NV_OK;
+}
+
+NvStatus SystemGetP2pCaps(ControlContext& context) {
+  // {gpuIds[32], gpuCount, p2pCaps, p2pOptimalReadCEs, p2pOptimalWriteCEs, p2pCapsStatus[9], ...}
+  constexpr uint8_t kNotSupported = 5;  // NV0000_P2P_CAPS_STATUS_NOT_SUPPORTED
+  const uint32_t count = context.params.U32(128);
+  if (count == 0 || count > kMaxGpus) return NV_ERR_INVALID_ARGUMENT;
+  for (uint32_t i = 0; i < count; ++i)
+    if (!context.machine().FindGpu(context.params.U32(4 * i))) return NV_ERR_INVALID_ARGUMENT;
+  context.params.Sub(132, 12).Fill(0);
+  context.params.Sub(144, 9).Fill(kNotSupported);
   return NV_OK;
 }
 

@@ -17,7 +17,7 @@ File::~File() {
 
 Machine::Machine(const Profile& profile, uint32_t gpu_count, std::string version,
                  std::function<void(std::string_view)> log)
-    : unknowns(std::move(log)), version_(std::move(version)) {
+    : version_(std::move(version)), unknowns(std::move(log)) {
   for (uint32_t minor = 0; minor < gpu_count; ++minor) {
     gpus_.push_back(MakeGpu(profile, minor));
     heaps_.push_back(std::make_unique<VideoHeap>(profile.heap_bytes()));

@@ -37,6 +37,11 @@ struct File {
 };
 
 class Machine {
+  // Destroyed after the objects and files that hold shares of it.
+  std::string version_;
+  std::vector<Gpu> gpus_;
+  std::vector<std::unique_ptr<VideoHeap>> heaps_;
+
  public:
   Machine(const Profile& profile, uint32_t gpu_count, std::string version,
           std::function<void(std::string_view)> log);
@@ -57,16 +62,13 @@ class Machine {
   // The ctl file whose clients `id` may use: the one it registered to, or itself.
   DriverFileId CtlFileOf(DriverFileId id);
 
-  ObjectTree tree;
-  Unknowns unknowns;
   BackingCount backings;
+  Unknowns unknowns;
+  ObjectTree tree;
   uint64_t memblock_size = 0;     // NV_ESC_SYS_PARAMS sets it once
   uint64_t next_mapping_key = 0;  // see rm_memory.cc
 
  private:
-  std::string version_;
-  std::vector<Gpu> gpus_;
-  std::vector<std::unique_ptr<VideoHeap>> heaps_;
   absl::flat_hash_map<DriverFileId, std::unique_ptr<File>> files_;
   DriverFileId next_file_ = 1;
 };

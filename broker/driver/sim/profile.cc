@@ -47,12 +47,15 @@ constexpr Profile kProfiles[] = {
      .rt_cores_per_sm = 0,
      .graphics_clock_mhz = 1410,
      .memory_clock_mhz = 1215,
-     .copy_engines = 10,
+     .copy_engines = 5,
      .nvdecs = 5,
      .nvencs = 0,
      .nvjpegs = 1,
      .ofas = 1,
+     .idle_celsius = 31,
+     .idle_milliwatts = 52000,
      .ecc = true,
+     .remap_banks = 640,
      .display = false,
      .brands = 0},
     {.key = "h100",
@@ -85,12 +88,15 @@ constexpr Profile kProfiles[] = {
      .rt_cores_per_sm = 0,
      .graphics_clock_mhz = 1980,
      .memory_clock_mhz = 2619,
-     .copy_engines = 10,
+     .copy_engines = 5,
      .nvdecs = 7,
      .nvencs = 0,
      .nvjpegs = 7,
      .ofas = 1,
+     .idle_celsius = 30,
+     .idle_milliwatts = 70000,
      .ecc = true,
+     .remap_banks = 2560,
      .display = false,
      .brands = 0},
     {.key = "h200",
@@ -123,12 +129,15 @@ constexpr Profile kProfiles[] = {
      .rt_cores_per_sm = 0,
      .graphics_clock_mhz = 1980,
      .memory_clock_mhz = 3201,
-     .copy_engines = 10,
+     .copy_engines = 5,
      .nvdecs = 7,
      .nvencs = 0,
      .nvjpegs = 7,
      .ofas = 1,
+     .idle_celsius = 30,
+     .idle_milliwatts = 76000,
      .ecc = true,
+     .remap_banks = 3072,
      .display = false,
      .brands = 0},
     {.key = "rtx4090",
@@ -161,20 +170,26 @@ constexpr Profile kProfiles[] = {
      .rt_cores_per_sm = 1,
      .graphics_clock_mhz = 2520,
      .memory_clock_mhz = 10501,
-     .copy_engines = 5,
+     .copy_engines = 4,
      .nvdecs = 1,
      .nvencs = 2,
      .nvjpegs = 0,
      .ofas = 1,
+     .idle_celsius = 34,
+     .idle_milliwatts = 15000,
      .ecc = false,
+     .remap_banks = 0,
      .display = true,
      .brands = 0},
 };
 
-// FNV-1a, 64 bits: a fixed, well-spread function of the text; nothing secret hangs on it.
-uint64_t Fnv1a(std::string_view text, uint64_t hash) {
+// FNV-1a with the finisher of splitmix64: a fixed, well-spread function of the text; nothing secret hangs on
+// it.
+uint64_t Hash(std::string_view text, uint64_t hash) {
   for (char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
-  return hash;
+  hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9;
+  hash = (hash ^ (hash >> 27)) * 0x94d049bb133111eb;
+  return hash ^ (hash >> 31);
 }
 
 }  // namespace
@@ -213,7 +228,7 @@ Gpu MakeGpu(const Profile& profile, uint32_t minor) {
   std::snprintf(bus_id, sizeof(bus_id), "0000:%02x:00.0", gpu.bus() & 0xff);
   gpu.bus_id = bus_id;
   const std::string seed = std::string(profile.key) + "/" + std::to_string(minor);
-  const uint64_t halves[] = {Fnv1a(seed, 0xcbf29ce484222325), Fnv1a(seed, 0x9ae16a3b2f90404f)};
+  const uint64_t halves[] = {Hash(seed, 0xcbf29ce484222325), Hash(seed, 0x9ae16a3b2f90404f)};
   for (size_t i = 0; i < gpu.uuid.size(); ++i)
     gpu.uuid[i] = static_cast<uint8_t>(halves[i / 8] >> (8 * (i % 8)));
   gpu.uuid[6] =

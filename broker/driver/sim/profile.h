@@ -50,12 +50,16 @@ struct Profile {
 
   uint32_t graphics_clock_mhz;  // boost
   uint32_t memory_clock_mhz;
-  uint32_t copy_engines;
+  uint32_t copy_engines;  // in use: two of them belong to the graphics engine, libcuda counts the others
   uint32_t nvdecs, nvencs, nvjpegs, ofas;
 
-  bool ecc;         // ECC on and counted
-  bool display;     // has display heads
-  uint32_t brands;  // NV0080_CTRL_GPU_GET_BRAND_CAPS_*
+  uint32_t idle_celsius;  // what the sensors of an idle board show
+  uint32_t idle_milliwatts;
+
+  bool ecc;              // on and counted; every board has it
+  uint32_t remap_banks;  // memory banks with spare rows
+  bool display;          // has display heads
+  uint32_t brands;       // NV0080_CTRL_GPU_GET_BRAND_CAPS_*
 
   uint32_t tpcs() const;
   uint32_t sms() const { return 2 * tpcs(); }

@@ -9,6 +9,10 @@
 namespace nvshim::broker::sim {
 namespace {
 
+// Classes that clients try and that no driver without a licence for virtual GPUs has: refused, but not
+// unknown.
+constexpr uint32_t kNva083GridDisplayless = 0xa083;
+
 bool ChipHas(const Profile& profile, uint32_t class_number) {
   for (uint32_t listed : ClassList(profile.chip))
     if (listed == class_number) return true;
@@ -18,6 +22,7 @@ bool ChipHas(const Profile& profile, uint32_t class_number) {
 // The reasons why a class cannot be made, whatever its parent.
 NvStatus CheckClass(EscapeContext& context, const ClassRule* rule, uint32_t class_number,
                     Bytes alloc_params) {
+  if (class_number == kNva083GridDisplayless) return NV_ERR_INVALID_CLASS;
   if (rule == nullptr) {
     context.machine.unknowns.Report(NumberSpace::kClass, class_number,
                                     static_cast<uint32_t>(alloc_params.size()));

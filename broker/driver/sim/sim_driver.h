@@ -21,9 +21,9 @@ struct SimOptions {
   std::string gpu = "a100";                   // profile: a100, h100, h200, rtx4090
   std::string driver_version = "535.261.03";  // what clients are told; must be that of their libraries
   uint32_t gpu_count = 1;                     // all of the same profile, minors from 0 on
-  // Called once for each number that the driver does not know; may be empty. Runs under the driver's lock and
-  // must not call back.
-  std::function<void(std::string_view)> log;
+  // Called once for each number that the driver does not know, with a phrase like "control 0x20801234 with 16
+  // bytes of parameters"; may be empty. Runs under the driver's lock and must not call back.
+  std::function<void(std::string_view)> log = {};
 };
 
 class SimDriver : public Driver {

@@ -41,8 +41,8 @@ void Unknowns::Report(NumberSpace space, uint32_t number, uint32_t size_bytes) {
   }
   if (!log_ || reported_.size() >= kUnknownNumbersMax || !reported_.emplace(space, number).second) return;
   char line[96];
-  std::snprintf(line, sizeof(line), "simulated driver: unknown %s 0x%x, %u bytes of parameters",
-                SpaceName(space), number, size_bytes);
+  std::snprintf(line, sizeof(line), "%s 0x%x with %u bytes of parameters", SpaceName(space), number,
+                size_bytes);
   log_(line);
 }
 

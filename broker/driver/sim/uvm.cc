@@ -21,7 +21,7 @@ constexpr uint32_t UVM_CREATE_RANGE_GROUP = 23, UVM_DESTROY_RANGE_GROUP = 24, UV
                    UVM_INITIALIZE = 0x30000001, UVM_DEINITIALIZE = 0x30000002;
 
 // UVM_INIT_FLAGS_DISABLE_HMM and _MULTI_PROCESS_SHARING_MODE; the broker forces the latter.
-constexpr uint64_t kInitFlagsKnown = 0x3;
+constexpr uint64_t kInitFlagsKnown = 0x3, kInitFlagMultiProcess = 0x2;
 
 GpuUuid UuidAt(Bytes params, size_t offset) { return params.Get<GpuUuid>(offset); }
 
@@ -29,15 +29,17 @@ NvStatus Initialize(EscapeContext& context, Bytes params) {
   const uint64_t flags = params.U64(0);
   if ((flags & ~kInitFlagsKnown) != 0) return NV_ERR_INVALID_ARGUMENT;
   if (context.file.uvm == nullptr) context.file.uvm = std::make_unique<UvmSpace>();
+  context.file.uvm->multi_process = (flags & kInitFlagMultiProcess) != 0;
   return NV_OK;
 }
 
-// {uvmFd}: ties a second file to the address space of the caller. In multi-process mode there is none to tie.
+// {uvmFd}: ties a second file to the memory of the process that initialised the first. In multi-process mode,
+// which the broker forces, there is no such process.
 NvStatus MmInitialize(EscapeContext& context) {
   const File* target = context.machine.FindFile(context.call.File(0, 0));
   if (target == nullptr || target->node.device_class != DeviceClass::kUvm || target->uvm == nullptr)
     return NV_ERR_INVALID_ARGUMENT;
-  return NV_WARN_NOTHING_TO_DO;
+  return target->uvm->multi_process ? NV_WARN_NOTHING_TO_DO : NV_OK;
 }
 
 NvStatus RegisterGpu(EscapeContext& context, UvmSpace& space, Bytes params) {

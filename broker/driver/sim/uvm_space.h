@@ -16,6 +16,7 @@ using GpuUuid = std::array<uint8_t, 16>;
 
 class UvmSpace {
  public:
+  bool multi_process = false;  // UVM_INIT_FLAGS_MULTI_PROCESS_SHARING_MODE
   std::set<GpuUuid> gpus;      // registered
   std::set<GpuUuid> vaspaces;  // GPUs with a registered address space
 

@@ -14,7 +14,8 @@ sem_t running;
 
 void CloseFd(void* fd) { close(*static_cast<int*>(fd)); }
 
-// open and close are cancellation points, ioctl is not.
+// open and close are cancellation points, ioctl is not. The clean-up is for the calls in between: in C++ it
+// is a destructor, and cancelling a close inside of one would end the process whatever the shim does.
 void* CallForever(void*) {
   sem_post(&running);
   for (;;) {
@@ -24,7 +25,8 @@ void* CallForever(void*) {
     const uint32_t client = victim::NewClient(fd);
     for (int i = 0; i < 4; ++i) victim::Probe(fd, client);
     pthread_testcancel();
-    pthread_cleanup_pop(1);
+    pthread_cleanup_pop(0);
+    close(fd);
   }
   return nullptr;
 }

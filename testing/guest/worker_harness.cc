@@ -1,0 +1,85 @@
+#include "testing/guest/worker_harness.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "broker/driver/sim/sim_driver.h"
+#include "broker/io/socket.h"
+
+namespace nvshim::testing {
+namespace {
+
+constexpr size_t kMessageSizeBytesMax = 256 << 10;
+
+}  // namespace
+
+WorkerHarness::WorkerHarness(const std::string& gpu) : instances_(std::random_device{}()) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) abort();
+  supervisor_ = pair[0];
+  broker::SimOptions sim;
+  sim.gpu = gpu;
+  broker::WorkerOptions options;
+  options.supervisor = broker::Fd(pair[1]);
+  options.driver = *broker::CreateSimDriver(sim);
+  worker_ = *broker::Worker::Create(std::move(options));
+  thread_ = std::thread([this] { worker_->Run(); });
+}
+
+WorkerHarness::~WorkerHarness() {
+  close(supervisor_);
+  thread_.join();
+}
+
+int WorkerHarness::NewConnection(uint32_t guest_id) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) abort();
+  ToWorker message;
+  message.mutable_attach()->set_guest_id(guest_id);
+  message.mutable_attach()->set_instance(instances_ + guest_id);
+  message.mutable_attach()->set_name("test");
+  const int fds[] = {pair[1]};
+  while (!broker::Send(supervisor_, message.SerializeAsString(), fds)) {
+    pollfd entry{supervisor_, POLLOUT, 0};
+    poll(&entry, 1, -1);
+  }
+  close(pair[1]);
+  return pair[0];
+}
+
+std::unique_ptr<RawGuest> WorkerHarness::NewProcess(uint32_t guest_id, Refused* refusal) {
+  return RawGuest::Attach(NewConnection(guest_id), refusal);
+}
+
+WorkerStatistics WorkerHarness::Statistics() {
+  ToWorker request;
+  request.mutable_statistics();
+  broker::Send(supervisor_, request.SerializeAsString());
+  std::vector<char> bytes(kMessageSizeBytesMax);
+  for (;;) {
+    pollfd entry{supervisor_, POLLIN, 0};
+    poll(&entry, 1, -1);
+    const ssize_t received = broker::Receive(supervisor_, bytes);
+    FromWorker message;
+    if (received > 0 && message.ParseFromArray(bytes.data(), static_cast<int>(received)) &&
+        message.has_statistics())
+      return message.statistics();
+  }
+}
+
+void WorkerHarness::AwaitEmpty() {
+  for (;;) {
+    const WorkerStatistics statistics = Statistics();
+    uint64_t held = 0;
+    for (const GuestStatistics& guest : statistics.guests())
+      held += guest.processes() + guest.files() + guest.clients() + guest.objects();
+    if (held == 0) return;
+  }
+}
+
+}  // namespace nvshim::testing
