@@ -1,5 +1,7 @@
 #include "preload/lane.h"
 
+#include <sched.h>
+
 #include <bit>
 
 namespace nvshim::preload {
@@ -22,6 +24,9 @@ constexpr int64_t kHangUpCheckNs = 10'000'000;
 // The lane this thread used last is in its CPU's cache. Initial-exec (see BUILD.bazel): reading it calls
 // nobody.
 constinit thread_local uint32_t t_last_lane = 0;
+
+// The CPU's number plus one, as region.h has it. No system call: the kernel keeps it readable.
+uint32_t CurrentCpu() { return static_cast<uint32_t>(sched_getcpu()) + 1; }
 
 }  // namespace
 
@@ -130,6 +135,8 @@ void LaneCall::WakeWorker() {
   wire::RegionHeader* const region = wire::HeaderOf(lanes_.region_);
   // Dekker with the worker, which stores worker_waiting and then loads lanes_pending: sequentially consistent
   // here and there, so that one of the two sees the other's store.
+  cpu_ = CurrentCpu();
+  wire::LaneOf(lanes_.region_, index_)->guest_cpu.store(cpu_, std::memory_order_relaxed);
   region->lanes_pending.fetch_or(uint64_t{1} << index_, std::memory_order_seq_cst);
   if (region->worker_waiting.load(std::memory_order_seq_cst) == 0) return;
   // Whoever clears the flag owes the worker a bell: a signal handler that came in between and called, too,
@@ -139,7 +146,9 @@ void LaneCall::WakeWorker() {
 }
 
 bool LaneCall::AwaitReply() {
-  for (int spins = lanes_.ShouldSpin() ? kSpinsMax : 0;; --spins) {
+  const wire::RegionHeader* const region = wire::HeaderOf(lanes_.region_);
+  const bool alone = region->worker_cpu.load(std::memory_order_relaxed) != cpu_;
+  for (int spins = alone && lanes_.ShouldSpin() ? kSpinsMax : 0;; --spins) {
     const uint32_t available = lane().responses.Available();
     if (available == wire::RingConsumer::kCorrupt) return Lost();
     if (available == 0 && spins > 0) {

@@ -92,6 +92,7 @@ class LaneCall {
 
   LaneSet& lanes_;
   const uint32_t index_;
+  uint32_t cpu_ = 0;  // where the call was published, as LaneHeader::guest_cpu
   uint32_t payload_left_ = 0;
 };
 

@@ -40,6 +40,13 @@ struct ProcessPort {
 
   void DisarmDoorbell() { transport->region().worker_waiting().store(0, std::memory_order_relaxed); }
 
+  // Tells the guest's threads where the worker runs, `cpu` being a CPU's number plus one.
+  void TellCpu(uint32_t cpu) {
+    if (told_cpu == cpu) return;
+    told_cpu = cpu;
+    transport->region().worker_cpu().store(cpu, std::memory_order_relaxed);
+  }
+
   // After a reply: wakes the thread that sleeps for it, if it does.
   void WakeIfWaiting(uint32_t lane) {
     // Pairs with the guest's fence between guest_waiting = 1 and its last look at response_tail.
@@ -55,8 +62,9 @@ struct ProcessPort {
   std::unique_ptr<Transport> transport;
   std::array<ServerLane, wire::kLaneCount> lanes;
   std::array<SegmentPlaces, wire::kLaneCount> places;
-  bool polled = false;  // in the worker's list of processes that are looked at in every turn
-  bool broken = false;  // has violated the protocol or cannot be reached: dropped at the end of the turn
+  uint32_t told_cpu = 0;  // what TellCpu wrote last
+  bool polled = false;    // in the worker's list of processes that are looked at in every turn
+  bool broken = false;    // has violated the protocol or cannot be reached: dropped at the end of the turn
 };
 
 }  // namespace nvshim::broker

@@ -121,7 +121,7 @@ void Worker::Run() {
     }
     const auto now = Clock::now();
     if (quiet_since == Clock::time_point{}) quiet_since = now;
-    if (polled_.empty() || now - quiet_since >= spin_time) Sleep();
+    if (polled_.empty() || guest_shares_cpu_ || now - quiet_since >= spin_time) Sleep();
   }
 }
 
@@ -179,13 +179,17 @@ void Worker::StartPolling(uint32_t index, ProcessPort& port) {
 
 bool Worker::ServeLanes() {
   bool progress = false;
+  cpu_ = static_cast<uint32_t>(sched_getcpu()) + 1;
   // By index: serving may end a process, but never adds one to the list.
   for (size_t i = 0; i < polled_.size(); ++i) {
     const auto it = connections_.find(polled_[i]);
     if (it == connections_.end() || it->second.port == nullptr) continue;
     ProcessPort& port = *it->second.port;
     uint64_t pending = port.broken ? 0 : port.TakePending();
-    progress |= pending != 0;
+    if (pending != 0) {
+      progress = true;
+      port.TellCpu(cpu_);
+    }
     for (; pending != 0 && !port.broken; pending &= pending - 1)
       ServeLane(port, static_cast<uint32_t>(__builtin_ctzll(pending)));
     if (port.broken && std::find(broken_.begin(), broken_.end(), polled_[i]) == broken_.end())
@@ -206,6 +210,7 @@ void Worker::ServeLane(ProcessPort& port, uint32_t lane) {
     case ServerLane::Result::kFrame:
       break;
   }
+  guest_shares_cpu_ = port.transport->region().guest_cpu(lane).load(std::memory_order_relaxed) == cpu_;
   if (frame_.header.kind == wire::kFrameKindOpen) {
     OpenRequested event;
     if (codec_.DecodeOpen(frame_, token, &event)) return Step(event);

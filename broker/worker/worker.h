@@ -101,6 +101,9 @@ class Worker {
   bool stepping_ = false;
   FrameCopy frame_;
   IoctlRequested request_;  // its buffers go round through the core and come back with the reply
+  uint32_t cpu_ = 0;        // where this thread ran at the last look, plus one
+  bool guest_shares_cpu_ =
+      false;  // the last call came from a thread on that CPU: spinning would keep it from running
   bool running_ = true;
 };
 

@@ -17,6 +17,12 @@
 //   worker_waiting   worker: 1 before it sleeps; guest: exchange(0) after publishing, and when it was 1
 //   writes the
 //                    doorbell eventfd. Dekker: both sides store, fence seq_cst, then load the other's word.
+//   worker_cpu       worker: number of the CPU it runs on plus one, 0 = unknown. A guest thread on the same
+//   CPU does not
+//                    spin for its reply: it would only keep the worker from running. A hint.
+//   guest_cpu        guest: the same for the thread that published on this lane last, so that the worker does
+//   not spin
+//                    on that thread's CPU either. A hint.
 //   request_tail     guest, release.    request_head   worker, release.
 //   response_tail    worker, release; also the futex word the guest sleeps on.
 //   response_head    guest, release.
@@ -62,15 +68,18 @@ struct RegionHeader {
   std::atomic<uint64_t> lanes_pending;  // byte 128
   uint8_t reserved1[56];
   std::atomic<uint32_t> worker_waiting;  // byte 192
-  uint8_t reserved2[60];
+  std::atomic<uint32_t> worker_cpu;      // byte 196
+  uint8_t reserved2[56];
 };
 static_assert(sizeof(RegionHeader) == 256);
 static_assert(offsetof(RegionHeader, lanes_pending) == 128, "its own cache line: every call writes it");
 static_assert(offsetof(RegionHeader, worker_waiting) == 192, "its own cache line: every call reads it");
+static_assert(offsetof(RegionHeader, worker_cpu) == 196, "read together with worker_waiting, rarely written");
 
 struct LaneHeader {
   std::atomic<uint32_t> request_tail;  // byte 0
-  uint8_t reserved0[60];
+  std::atomic<uint32_t> guest_cpu;     // byte 4
+  uint8_t reserved0[56];
   std::atomic<uint32_t> request_head;  // byte 64
   uint8_t reserved1[60];
   std::atomic<uint32_t> response_tail;  // byte 128
@@ -81,6 +90,7 @@ struct LaneHeader {
   uint8_t reserved4[252];
 };
 static_assert(sizeof(LaneHeader) == 512);
+static_assert(offsetof(LaneHeader, guest_cpu) == 4, "on a line that the worker reads anyway");
 static_assert(offsetof(LaneHeader, request_head) == 64, "one writer per cache line");
 static_assert(offsetof(LaneHeader, response_tail) == 128);
 static_assert(offsetof(LaneHeader, response_head) == 192);
