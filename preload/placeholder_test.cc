@@ -74,7 +74,9 @@ TEST_F(PlaceholderPairTest, TheOtherEndIsRecognisedThroughADuplicate) {
 }
 
 TEST_F(PlaceholderPairTest, ItIsStillRecognisedWhenTheWorkerIsDead) {
+  EXPECT_FALSE(PlaceholderIsDead(ends_[1]));
   CloseWorkersEnd();
+  EXPECT_TRUE(PlaceholderIsDead(ends_[1]));
   Placeholder placeholder;
   EXPECT_TRUE(ReadPlaceholder(ends_[1], &placeholder));
   EXPECT_FALSE(ClaimPlaceholder(ends_[1], 3));
