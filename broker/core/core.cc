@@ -145,18 +145,27 @@ void Core::On(DriverOpened event, Actions* actions) {
     FinishOpen(*guest, event.token, *process, *pending, event.result, actions);
     EndCall(*guest, event.token, *process, *pending);
   } else if (pending->stage == PendingCall::Stage::kOpeningMapping) {
-    File* file = guest->files.Find(pending->file);
-    if (event.result.error != 0) {
-      pending->call.buffer = pending->original;
-      actions->push_back(
-          ReplyIoctl{event.token, pending->sequence, event.result.error, false, std::move(pending->call)});
-      EndUse(*guest, event.token.guest, pending->file, actions);
-      return EndCall(*guest, event.token, *process, *pending);
-    }
-    pending->mapping = event.result.file;
-    pending->call.files = {{0, pending->fd_offset, event.result.file}};
-    SendToDriver(*guest, *file, event.token, *pending, std::move(pending->call), actions);
+    FinishOpenMapping(*guest, event.token, *process, *pending, event.result, actions);
   }
+}
+
+void Core::FinishOpenMapping(Guest& guest, const CallToken& token, Process& process, PendingCall& pending,
+                             OpenResult result, Actions* actions) {
+  const bool current = IsCurrent(guest.handles, pending.checked, pending.original, pending.call);
+  if (result.error == 0 && current) {
+    pending.mapping = result.file;
+    pending.call.files = {{0, pending.fd_offset, result.file}};
+    return SendToDriver(guest, *guest.files.Find(pending.file), token, pending, std::move(pending.call),
+                        actions);
+  }
+  if (result.error == 0) actions->push_back(DriverClose{result.file});
+  const Refusal refusal =
+      result.error == 0 ? Refusal::Status(Reason::kUnknownClient, NV_ERR_INVALID_CLIENT, pending.call.command)
+                        : Refusal::Errno(Reason::kUnknownFile, result.error, pending.call.command);
+  Refuse(token, pending.sequence, refusal, pending.checked, pending.original, std::move(pending.call),
+         actions);
+  EndUse(guest, token.guest, pending.file, actions);
+  EndCall(guest, token, process, pending);
 }
 
 void Core::FinishOpen(Guest& guest, const CallToken& token, const Process& process, PendingCall& pending,

@@ -74,6 +74,9 @@ class Core {
   void FinishOpen(Guest& guest, const CallToken& token, const Process& process, PendingCall& pending,
                   OpenResult result, Actions* actions);
   void EndCall(Guest& guest, const CallToken& token, Process& process, PendingCall& pending);
+  // The fresh file of a mapping is there, or not: the call goes on with it, or ends.
+  void FinishOpenMapping(Guest& guest, const CallToken& token, Process& process, PendingCall& pending,
+                         OpenResult result, Actions* actions);
   // One call less uses the file; closes it if that was the last of a file that is hung up.
   void EndUse(Guest& guest, GuestId id, FileId file, Actions* actions);
   void CloseIfIdle(Guest& guest, GuestId id, File& file, Actions* actions);

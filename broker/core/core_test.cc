@@ -216,6 +216,20 @@ TEST_F(CoreTest, AHangUpWhileTheFreshFileIsOpenedWaitsForTheCall) {
   EXPECT_EQ(core_.Statistics(kA).files, 0u);
 }
 
+// Another thread frees the client while the fresh file is opened; its real number may be anybody's by then.
+TEST_F(CoreTest, AMappingOfAClientThatWasFreedMeanwhileIsRefused) {
+  const FileId ctl = Open(kA), onto = Open(kA, kGpu);
+  const uint32_t client = NewClient(kA, ctl);
+  held_up_ = true;
+  Call(kA, ctl, MapMemory(client, onto));
+  held_up_ = false;
+  Call(kA, ctl, Free(client, client), 1, 1);
+  actions_.clear();
+  AnswerOpen(Token(kA));
+  EXPECT_TRUE(Refused(*LastOf<ReplyIoctl>(actions_), NV_ERR_INVALID_CLIENT, 40));
+  EXPECT_FALSE(open_.contains(last_file_));
+}
+
 // ---- Processes ----
 
 TEST_F(CoreTest, AProcessThatDiesDuringACallIsForgottenAfterIt) {

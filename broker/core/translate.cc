@@ -167,6 +167,15 @@ std::optional<Refusal> ToDriver(const HandleTable& handles, const File& file, co
   return TranslateNested(handles, *checked.nested, call.Bytes(checked.nested_segment));
 }
 
+bool IsCurrent(const HandleTable& handles, const CheckedCall& checked, const std::vector<uint8_t>& original,
+               const DriverCall& call) {
+  for (uint16_t offset : checked.spec->clients) {
+    const auto client = handles.FindClient(Get<uint32_t>(original, call.segments[0].offset + offset));
+    if (!client || static_cast<uint32_t>(client->real) != Get<uint32_t>(call.Bytes(0), offset)) return false;
+  }
+  return true;
+}
+
 void ToGuest(const CheckedCall& checked, const std::vector<uint8_t>& original, bool succeeded,
              DriverCall& call) {
   if (call.segments.empty()) return;

@@ -20,6 +20,11 @@ namespace nvshim::broker {
 std::optional<Refusal> ToDriver(const HandleTable& handles, const File& file, const CheckedCall& checked,
                                 DriverCall& call, uint32_t* wanted_client);
 
+// Whether the client handles of `call`, translated a while ago, still stand for what the guest named in
+// `original`: a client may have been freed meanwhile, and its real number may be anybody's.
+bool IsCurrent(const HandleTable& handles, const CheckedCall& checked, const std::vector<uint8_t>& original,
+               const DriverCall& call);
+
 // Puts back the guest's bytes: `original` is the buffer as the guest sent it, same segments. `succeeded` as
 // below: a client that was not made leaves no number behind.
 void ToGuest(const CheckedCall& checked, const std::vector<uint8_t>& original, bool succeeded,

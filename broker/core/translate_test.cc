@@ -63,6 +63,16 @@ TEST_F(TranslateTest, TheDriverSeesNeitherPointersNorFdsNorVirtualClients) {
   EXPECT_EQ(At(sent_, 0, 48), 0xffffffffu);
 }
 
+TEST_F(TranslateTest, DriverFilesComeFromTheTablesAndNeverFromTheRequest) {
+  const FileId file = Open(kA);
+  Open(kB);
+  Request request = MakeClient();
+  request.call.files.push_back({0, 0, last_file_});
+  request.File(0, 8, file);  // where the struct has no fd
+  Call(kA, file, request);
+  EXPECT_TRUE(sent_.call.files.empty());
+}
+
 TEST_F(TranslateTest, WhatTheDriverMayNotWriteIsTheGuestsInTheReplyOfAControl) {
   const FileId file = Open(kA);
   const uint32_t client = NewClient(kA, file);
@@ -248,6 +258,14 @@ TEST_F(TranslateTest, ARefusedCallComesBackAsItWasSentButForTheStatus) {
   std::vector<uint8_t> expected = request.call.buffer;
   expected[28] = NV_ERR_INVALID_CLIENT;
   EXPECT_EQ(reply.call.buffer, expected);
+}
+
+TEST_F(TranslateTest, ParametersTakeNoClientForOnesOwn) {
+  const FileId file = Open(kA);
+  const uint32_t client = NewClient(kA, file);
+  Call(kA, file, MakeObject(client, client, 5).Add(56, 0, 16));
+  ASSERT_TRUE(ReachedDriver());
+  EXPECT_EQ(At(sent_, 1, 4), 0u);
 }
 
 TEST_F(TranslateTest, UvmTakesNoClientForNone) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -58,11 +59,11 @@ TEST(RegionTest, ThePoolEndsWithTheRegion) {
 }
 
 TEST(RegionTest, EveryCursorHasACacheLineOfItsOwn) {
-  LaneHeader* lane = nullptr;
+  alignas(64) const LaneHeader lane{};
   const auto line = [](const void* field) { return reinterpret_cast<uintptr_t>(field) / 64; };
-  const std::vector<uintptr_t> lines = {line(&lane->request_tail), line(&lane->request_head),
-                                        line(&lane->response_tail), line(&lane->response_head),
-                                        line(&lane->guest_waiting)};
+  const std::vector<uintptr_t> lines = {line(&lane.request_tail), line(&lane.request_head),
+                                        line(&lane.response_tail), line(&lane.response_head),
+                                        line(&lane.guest_waiting)};
   for (size_t i = 0; i < lines.size(); ++i)
     for (size_t j = 0; j < i; ++j) EXPECT_NE(lines[i], lines[j]);
 }

@@ -15,6 +15,10 @@
 #include "testing/guest/raw_guest.h"
 #include "testing/guest/worker_harness.h"
 
+// Freed memory that ASan keeps back would look like growth: by default 256 MiB.
+extern "C" const char* __asan_default_options();
+extern "C" const char* __asan_default_options() { return "quarantine_size_mb=8"; }
+
 namespace nvshim::testing {
 namespace {
 

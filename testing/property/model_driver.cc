@@ -1,0 +1,147 @@
+#include "testing/property/model_driver.h"
+
+#include <gtest/gtest.h>
+
+#include "proto/abi/spec.h"
+
+namespace nvshim::broker {
+namespace {
+
+constexpr uint32_t kInvalidClient = 0x23, kDuplicate = 0x19, kNotFound = 0x57;
+
+// Escapes by number.
+constexpr uint32_t kAllocMemory = 0x27, kFree = 0x29, kAlloc = 0x2b, kDup = 0x34, kVidHeap = 0x4a;
+constexpr uint32_t kHeapAlloc = 2, kHeapFree = 3;
+
+bool IsUvm(DeviceNode node) {
+  return node.device_class == DeviceClass::kUvm || node.device_class == DeviceClass::kUvmTools;
+}
+
+const abi::Table& Table535() { return *abi::FindTable("535.261.03"); }
+
+const abi::Spec* SpecOf(DeviceNode node, const DriverCall& call) {
+  return IsUvm(node)
+             ? abi::Find(Table535().uvm, call.command)
+             : abi::Find(Table535().escapes, abi::IocNumber(call.command), abi::IocSize(call.command));
+}
+
+uint32_t U32(const DriverCall& call, uint32_t offset) { return Get<uint32_t>(call.Bytes(0), offset); }
+
+}  // namespace
+
+DriverFileId ModelDriver::Open(GuestId guest, DeviceNode node) {
+  files_[++last_file_] = {guest, node};
+  return last_file_;
+}
+
+bool ModelDriver::Close(DriverFileId file) {
+  std::erase_if(clients_, [&](const auto& one) { return one.second.file == file; });
+  return files_.erase(file) == 1;
+}
+
+bool ModelDriver::Owns(GuestId guest, DriverFileId file) const {
+  const auto it = files_.find(file);
+  return it != files_.end() && it->second.guest == guest;
+}
+
+void ModelDriver::CheckBelongsTo(GuestId guest, DriverFileId file, const DriverCall& call) const {
+  ASSERT_TRUE(Owns(guest, file)) << "a call on a file that is not this guest's";
+  for (const CallFile& named : call.files) EXPECT_TRUE(Owns(guest, named.file)) << "an fd field";
+  const abi::Spec* spec = SpecOf(files_.at(file).node, call);
+  if (spec == nullptr || call.segments.empty()) return;
+  const auto check = [&](const abi::Spec& one, std::span<const uint8_t> bytes) {
+    for (uint16_t offset : one.clients) {
+      const uint32_t handle = Get<uint32_t>(bytes, offset);
+      if (handle == 0) continue;
+      const auto it = clients_.find(handle);
+      EXPECT_TRUE(it != clients_.end() && it->second.guest == guest)
+          << one.name << ": client " << std::hex << handle << " is not this guest's";
+    }
+  };
+  check(*spec, call.Bytes(0));
+  const uint32_t params = call.Child(0, abi::nvos54::kParams);
+  if (params == 0) return;
+  if (spec->shape == abi::Shape::kControl)
+    check(*abi::Find(Table535().controls, U32(call, 8)), call.Bytes(params));
+  if (spec->shape == abi::Shape::kAlloc && U32(call, 0) != 0)
+    check(*abi::Find(Table535().classes, U32(call, 12)), call.Bytes(params));
+}
+
+void ModelDriver::Execute(DriverFileId file, DriverCall& call, uint32_t status_wanted) {
+  const DeviceNode node = files_.at(file).node;
+  const abi::Spec* spec = SpecOf(node, call);
+  if (spec == nullptr || spec->status_offset == abi::kNone) return;
+  uint32_t status = status_wanted;
+  if (status == 0 && !IsUvm(node)) {
+    const bool is_client =
+        spec->number == kAlloc && (U32(call, 12) == 0 || U32(call, 12) == 1 || U32(call, 12) == 0x41);
+    if (is_client) {
+      status = MakeClient(file, call);
+    } else if (spec->number == kAlloc || spec->number == kDup || spec->number == kAllocMemory) {
+      status = MakeObject(call, 8);
+    } else if (spec->number == kVidHeap && U32(call, 8) == kHeapAlloc) {
+      status = MakeObject(call, 44);
+    } else if (spec->number == kVidHeap && U32(call, 8) == kHeapFree) {
+      status = Free(U32(call, 0), U32(call, 44));
+    } else if (spec->number == kFree) {
+      status = Free(U32(call, 0), U32(call, 8));
+    }
+  }
+  Put<uint32_t>(call.Bytes(0), spec->status_offset, status);
+}
+
+uint32_t ModelDriver::MakeClient(DriverFileId file, DriverCall& call) {
+  const uint32_t number = next_client_++;
+  clients_[number] = {files_.at(file).guest, file, {}};
+  Put<uint32_t>(call.Bytes(0), 8, number);
+  return 0;
+}
+
+uint32_t ModelDriver::MakeObject(DriverCall& call, uint32_t number_offset) {
+  const auto it = clients_.find(U32(call, 0));
+  if (it == clients_.end()) return kInvalidClient;
+  auto& parents = it->second.parents;
+  const uint32_t parent = U32(call, 4);
+  if (parent != it->first && !parents.contains(parent)) return kNotFound;
+  uint32_t number = U32(call, number_offset);
+  if (number == 0) number = next_object_++;
+  if (number == it->first || !parents.emplace(number, parent).second) return kDuplicate;
+  Put<uint32_t>(call.Bytes(0), number_offset, number);
+  return 0;
+}
+
+uint32_t ModelDriver::Free(uint32_t client, uint32_t object) {
+  const auto it = clients_.find(client);
+  if (it == clients_.end()) return kInvalidClient;
+  if (object == client)
+    clients_.erase(it);
+  else
+    FreeTree(it->second, object);
+  return 0;  // also when there was none
+}
+
+void ModelDriver::FreeTree(Client& client, uint32_t object) {
+  if (client.parents.erase(object) == 0) return;
+  for (;;) {
+    uint32_t child = 0;
+    for (const auto& [number, parent] : client.parents)
+      if (parent == object) child = number;
+    if (child == 0) return;
+    FreeTree(client, child);
+  }
+}
+
+size_t ModelDriver::clients(GuestId guest) const {
+  size_t count = 0;
+  for (const auto& [number, client] : clients_) count += client.guest == guest;
+  return count;
+}
+
+size_t ModelDriver::objects(GuestId guest) const {
+  size_t count = 0;
+  for (const auto& [number, client] : clients_)
+    if (client.guest == guest) count += client.parents.size();
+  return count;
+}
+
+}  // namespace nvshim::broker

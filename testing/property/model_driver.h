@@ -1,0 +1,64 @@
+// The driver as the core's histories meet it: RM's rules for clients and objects in their simplest form, kept
+// by guest, so that a test can ask whose a file or client handle is. Real client numbers run on over all
+// guests, as the driver's do, in the range where guests see their own: a number that slips through
+// untranslated names something.
+#ifndef TESTING_PROPERTY_MODEL_DRIVER_H_
+#define TESTING_PROPERTY_MODEL_DRIVER_H_
+
+#include <cstdint>
+#include <map>
+
+#include "broker/core/ids.h"
+#include "broker/driver/call.h"
+#include "broker/driver/driver.h"
+
+namespace nvshim::broker {
+
+class ModelDriver {
+ public:
+  // A new open file, opened for `guest`.
+  DriverFileId Open(GuestId guest, DeviceNode node);
+
+  // Closes it, and frees the clients made on it. False when it is not open.
+  bool Close(DriverFileId file);
+
+  bool IsOpen(DriverFileId file) const { return files_.contains(file); }
+  bool Owns(GuestId guest, DriverFileId file) const;
+
+  // Records a test failure unless every file and every client handle of the call is `guest`'s.
+  void CheckBelongsTo(GuestId guest, DriverFileId file, const DriverCall& call) const;
+
+  // Executes the call as RM would; `status_wanted` other than 0 makes it fail with that status.
+  void Execute(DriverFileId file, DriverCall& call, uint32_t status_wanted);
+
+  size_t files() const { return files_.size(); }
+  size_t clients(GuestId guest) const;
+  size_t objects(GuestId guest) const;
+
+ private:
+  struct OpenFile {
+    GuestId guest;
+    DeviceNode node;
+  };
+  struct Client {
+    GuestId guest;
+    DriverFileId file;
+    std::map<uint32_t, uint32_t> parents;  // object -> parent
+  };
+
+  // Each returns the status.
+  uint32_t MakeClient(DriverFileId file, DriverCall& call);
+  uint32_t MakeObject(DriverCall& call, uint32_t number_offset);
+  uint32_t Free(uint32_t client, uint32_t object);
+  static void FreeTree(Client& client, uint32_t object);
+
+  std::map<DriverFileId, OpenFile> files_;
+  std::map<uint32_t, Client> clients_;
+  DriverFileId last_file_ = 0;
+  uint32_t next_client_ = 0xc1d00000;
+  uint32_t next_object_ = 0xcaf00000;
+};
+
+}  // namespace nvshim::broker
+
+#endif  // TESTING_PROPERTY_MODEL_DRIVER_H_
