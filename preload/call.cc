@@ -32,6 +32,8 @@ class Placement {
     }
     count_ = call.buffer_count;
   }
+  // Also after a call that was given up, and that the worker may still be writing the answer of: no answer is
+  // read any more in a session that is lost.
   ~Placement() {
     if (pool_offset_ != Pool::kNoRoom) pool_.Free(pool_offset_, pool_size_bytes_);
   }
@@ -47,9 +49,6 @@ class Placement {
       if (InPool(i)) segments_[i].pool_offset_plus_one += pool_offset_;
     return true;
   }
-
-  // Gives up the run without freeing it: a worker that still runs the call may write there.
-  void Abandon() { pool_offset_ = Pool::kNoRoom; }
 
   bool InPool(uint32_t i) const { return segments_[i].pool_offset_plus_one != 0; }
   uint32_t PoolOffset(uint32_t i) const { return segments_[i].pool_offset_plus_one - 1; }
@@ -159,10 +158,7 @@ IoctlOutcome CallIoctl(Session& session, uint32_t file_id, const GatheredCall& c
     return {.error = EIO};
   WriteSegments(lane, session.region, call, placement);
   size_t reply_size_bytes = 0;
-  if (!lane.Exchange(wire::kFrameKindIoctlReply, body, &reply_size_bytes)) {
-    placement.Abandon();
-    return {.error = EIO};
-  }
+  if (!lane.Exchange(wire::kFrameKindIoctlReply, body, &reply_size_bytes)) return {.error = EIO};
   return ReadReply(session, lane, call, placement, {body, reply_size_bytes});
 }
 

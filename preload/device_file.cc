@@ -49,6 +49,8 @@ Owner FindInTable(int fd, File* file) {
 Owner Recognise(int fd, File* file) {
   Placeholder placeholder;
   if (!ReadPlaceholder(fd, &placeholder)) return Owner::kForeign;
+  // A dead worker's files are no reason to ask for a new worker.
+  if (PlaceholderIsDead(fd)) return Owner::kGone;
   int error;
   Session* const session = Attach(&error);
   if (session == nullptr || placeholder.guest_instance != session->welcome.guest_instance)
@@ -156,13 +158,16 @@ Answer OpenDevice(const PathInfo& path, int flags) {
 Answer IoctlDevice(int fd, uint32_t request, void* argument) {
   if (IsForEveryFile(request) || !OwnsState()) return {};
   File file;
-  const Owner owner = FindFile(fd, &file);
+  Owner owner = FindFile(fd, &file);
   if (owner == Owner::kForeign) return {};
-  Session* const session = CurrentSession();
-  if (owner == Owner::kGone || session == nullptr || session->channel.lost()) {
-    fd_table().Clear(fd);  // if a new session can be had, the file may be claimed in it at the next call
-    return Fail(EIO);
+  Session* session = CurrentSession();
+  if (owner == Owner::kOurs && session != nullptr && session->channel.lost()) {
+    fd_table().Clear(
+        fd);  // what is known of it is from this session; ask the kernel, as for a file of others
+    owner = FindFile(fd, &file);
+    session = CurrentSession();
   }
+  if (owner != Owner::kOurs || session == nullptr || session->channel.lost()) return Fail(EIO);
   return ForwardIoctl(*session, file, request, argument);
 }
 

@@ -115,12 +115,13 @@ NVSHIM_OPENAT(openat64)
 NVSHIM_OPENAT_2(__openat_2)
 NVSHIM_OPENAT_2(__openat64_2)
 
-#define NVSHIM_FOPEN(symbol)                                                                     \
-  FILE* Hook_##symbol(const char* path, const char* mode) NVSHIM_EXPORT(symbol);                 \
-  FILE* Hook_##symbol(const char* path, const char* mode) {                                      \
-    FILE* file;                                                                                  \
-    const bool ours = Classify(path).kind != PathKind::kForeign && FopenPath(path, mode, &file); \
-    return ours ? file : real().symbol(path, mode);                                              \
+#define NVSHIM_FOPEN(symbol)                                                                 \
+  FILE* Hook_##symbol(const char* path, const char* mode) NVSHIM_EXPORT(symbol);             \
+  FILE* Hook_##symbol(const char* path, const char* mode) {                                  \
+    const PathInfo info = Classify(path);                                                    \
+    FILE* file;                                                                              \
+    const bool ours = info.kind != PathKind::kForeign && FopenPath(path, info, mode, &file); \
+    return ours ? file : real().symbol(path, mode);                                          \
   }
 NVSHIM_FOPEN(fopen)
 NVSHIM_FOPEN(fopen64)
@@ -285,6 +286,12 @@ int Hook_unlink(const char* path) NVSHIM_EXPORT(unlink);
 int Hook_unlink(const char* path) {
   const Answer answer = ChangePath(path);
   return answer.handled ? answer.result : real().unlink(path);
+}
+
+int Hook_remove(const char* path) NVSHIM_EXPORT(remove);
+int Hook_remove(const char* path) {
+  const Answer answer = ChangePath(path);
+  return answer.handled ? answer.result : real().remove(path);
 }
 
 }  // extern "C"

@@ -17,37 +17,34 @@ namespace nvshim::preload {
 
 namespace {
 
-int ContentsOf(const NodeView& node, int flags, Answer* answer) {
+// open(2) of a path below /proc or /sys.
+Answer OpenFile(const char* path, int flags) {
+  const NodeView node = LookAt(path);
+  if (node.view == View::kMissing) return Fail(ENOENT);
+  if (node.view != View::kFile) return {};
   const int fd = OpenContents(node, flags);
-  *answer = fd >= 0 ? Succeed(fd) : Fail(-fd);
-  return fd;
+  return fd >= 0 ? Succeed(fd) : Fail(-fd);
+}
+
+// What a mode of fopen(3) means to open(2), for files that exist.
+int FlagsOf(const char* mode) {
+  const int access = std::strchr(mode, '+') != nullptr ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY;
+  return access | (std::strchr(mode, 'e') != nullptr ? O_CLOEXEC : 0);
 }
 
 }  // namespace
 
 Answer OpenPath(const char* path, const PathInfo& info, int flags) {
-  if (info.kind == PathKind::kDevice) {
-    if (OldTestcancel != nullptr) OldTestcancel();
-    return OpenDevice(info, flags);
-  }
-  const NodeView node = LookAt(path);
-  if (node.view != View::kFile) return {};
-  Answer answer;
-  ContentsOf(node, flags, &answer);
-  return answer;
+  if (info.kind != PathKind::kDevice) return OpenFile(path, flags);
+  if (OldTestcancel != nullptr) OldTestcancel();
+  return OpenDevice(info, flags);
 }
 
-bool FopenPath(const char* path, const char* mode, FILE** file) {
-  const NodeView node = LookAt(path);
-  if (node.view != View::kFile) return false;
-  *file = nullptr;
-  const bool writes = mode[0] != 'r' || std::strchr(mode, '+') != nullptr;
-  Answer answer;
-  const int fd =
-      ContentsOf(node, (writes ? O_RDWR : O_RDONLY) | (std::strchr(mode, 'e') ? O_CLOEXEC : 0), &answer);
-  if (fd < 0) return true;
-  *file = fdopen(fd, "r");
-  if (*file == nullptr) CloseFd(fd);
+bool FopenPath(const char* path, const PathInfo& info, const char* mode, FILE** file) {
+  const Answer answer = OpenPath(path, info, FlagsOf(mode));
+  if (!answer.handled) return false;
+  *file = answer.result < 0 ? nullptr : fdopen(answer.result, mode);
+  if (*file == nullptr && answer.result >= 0) CloseFd(answer.result);
   return true;
 }
 
@@ -91,7 +88,7 @@ Answer LinkPath(const char* target, const char* path) {
   // udev's style: /dev/char/<major>:<minor> -> ../nvidia-uvm, whatever the major.
   const bool is_link = target != nullptr && path != nullptr && std::strncmp(target, "../nvidia", 9) == 0 &&
                        std::strncmp(path, "/dev/char/", 10) == 0;
-  return is_link ? AnswerOf(CheckChange("/dev/char/195:")) : ChangePath(path);
+  return is_link ? AnswerOf(CheckChange(path)) : ChangePath(path);
 }
 
 }  // namespace nvshim::preload

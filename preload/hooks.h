@@ -15,8 +15,8 @@ namespace nvshim::preload {
 // open(2) of a path that is not foreign. A cancellation point, as the real one.
 Answer OpenPath(const char* path, const PathInfo& info, int flags);
 
-// fopen(3): virtual files only. True when `*file` is the answer (null with errno set, perhaps).
-bool FopenPath(const char* path, const char* mode, FILE** file);
+// fopen(3) of such a path. True when `*file` is the answer (null with errno set, perhaps).
+bool FopenPath(const char* path, const PathInfo& info, const char* mode, FILE** file);
 
 Answer StatPath(const char* path, struct stat* out);
 Answer StatxPath(const char* path, struct statx* out);
@@ -27,7 +27,7 @@ void PatchFstat(int fd, struct stat* out);
 // The same for a statx of an fd (an empty path).
 void PatchStatx(int fd, struct statx* out);
 
-// mknod, chmod, chown, symlink, unlink of `path`.
+// mknod, chmod, chown, symlink, unlink, remove of `path`.
 Answer ChangePath(const char* path);
 // symlink: also by what the link would lead to.
 Answer LinkPath(const char* target, const char* path);

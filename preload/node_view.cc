@@ -6,6 +6,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "preload/log.h"
 #include "preload/placeholder.h"
 #include "preload/process.h"
@@ -38,13 +40,27 @@ NodeView LookAtDevice(const PathInfo& path) {
           .uvm_major = session->welcome.uvm_major};
 }
 
+// True when a file that the broker supplies lies below `path`.
+bool IsAboveVirtualFile(const Session& session, const char* path) {
+  const size_t size = std::strlen(path);
+  for (uint32_t i = 0; i < session.welcome.file_count; ++i) {
+    const std::string_view file = session.welcome.files[i].path;
+    if (file.size() > size && file[size] == '/' && std::memcmp(file.data(), path, size) == 0) return true;
+  }
+  return false;
+}
+
+// NVIDIA's own folders of /proc and /sys hold for a guest what the broker says, even where a driver of this
+// machine's shows more; elsewhere, the broker's files are added.
 NodeView LookAtFile(const char* path, PathKind kind) {
   int error;
   const Session* const session = kind == PathKind::kNvidiaFile ? Attach(&error) : CurrentSession();
-  if (session == nullptr) return {};
-  const VirtualFile* const file = FindVirtualFile(*session, path);
-  if (file == nullptr) return {};
-  return {.view = View::kFile, .contents = file->contents};
+  if (session != nullptr) {
+    if (const VirtualFile* file = FindVirtualFile(*session, path))
+      return {.view = View::kFile, .contents = file->contents};
+    if (IsAboveVirtualFile(*session, path)) return {.view = View::kDirectory};
+  }
+  return {.view = kind == PathKind::kNvidiaFile ? View::kMissing : View::kForeign};
 }
 
 // Distinct and stable numbers; nothing compares them with a real file system's.
@@ -99,7 +115,7 @@ dev_t NodeView::device() const {
 
 NodeView LookAt(const char* path) {
   const PathInfo info = Classify(path);
-  if (info.kind == PathKind::kForeign || info.kind == PathKind::kDeviceLink || !OwnsState()) return {};
+  if (info.kind == PathKind::kForeign || !OwnsState()) return {};
   return info.kind == PathKind::kDevice ? LookAtDevice(info) : LookAtFile(path, info.kind);
 }
 
@@ -139,8 +155,16 @@ void FillStatx(const NodeView& node, struct statx* out) {
 
 int CheckAccess(const NodeView& node, int mode) {
   if (node.view == View::kMissing) return ENOENT;
-  if ((mode & X_OK) != 0) return EACCES;
-  return node.view == View::kFile && (mode & W_OK) != 0 ? EACCES : 0;
+  const int forbidden = node.view == View::kDevice ? X_OK : node.view == View::kFile ? X_OK | W_OK : W_OK;
+  return (mode & forbidden) != 0 ? EACCES : 0;
+}
+
+bool IsDeviceOrLink(const char* path) {
+  if (Classify(path).kind == PathKind::kDevice) return true;
+  const uint32_t major_of_link = MajorOfLink(path);
+  if (major_of_link == 0) return false;
+  const Session* const session = CurrentSession();
+  return major_of_link == kNvidiaMajor || (session != nullptr && major_of_link == session->welcome.uvm_major);
 }
 
 int CheckChange(const char* path) {

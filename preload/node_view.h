@@ -17,6 +17,7 @@ enum class View {
   kMissing,  // ENOENT
   kDevice,
   kFile,
+  kDirectory,  // above a file that the broker supplies
 };
 
 struct NodeView {
@@ -26,7 +27,9 @@ struct NodeView {
   uint32_t uvm_major = 0;
   std::string_view contents = {};  // of kFile
 
-  mode_t mode() const { return view == View::kDevice ? S_IFCHR | 0666 : S_IFREG | 0444; }
+  mode_t mode() const {
+    return view == View::kDevice ? S_IFCHR | 0666 : view == View::kFile ? S_IFREG | 0444 : S_IFDIR | 0555;
+  }
   dev_t device() const;  // of kDevice
 };
 
@@ -43,8 +46,11 @@ void FillStatx(const NodeView& node, struct statx* out);
 // access(2) of the node: 0 or an errno.
 int CheckAccess(const NodeView& node, int mode);
 
-// The answer to mknod, chmod, chown, symlink and unlink of a path for which IsDeviceOrLink holds: 0 when the
-// device is there already, so that a privileged program finds its work done; EPERM when it may not be made.
+// True for what NVIDIA's libraries, when privileged, make and change: device files and the links to them.
+bool IsDeviceOrLink(const char* path);
+
+// The answer to mknod, chmod, chown, symlink, unlink and remove of such a path: 0 when the device is there
+// already, so that a privileged program finds its work done; EPERM when it may not be made.
 int CheckChange(const char* path);
 
 // A read-only descriptor of the contents of a virtual file, or a negative errno.

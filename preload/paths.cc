@@ -41,10 +41,20 @@ PathInfo ClassifyDevice(const char* rest) {
 
 }  // namespace
 
+uint32_t MajorOfLink(const char* path) {
+  const char* digits = path == nullptr ? nullptr : After(path, "/dev/char/");
+  if (digits == nullptr) return 0;
+  uint32_t major = 0;
+  for (; *digits >= '0' && *digits <= '9'; ++digits) {
+    if (major > 0xfff) return 0;  // the kernel's majors have 12 bits
+    major = major * 10 + static_cast<uint32_t>(*digits - '0');
+  }
+  return *digits == ':' ? major : 0;
+}
+
 PathInfo ClassifySlowly(const char* path) {
   if (const char* rest = After(path, "/dev/")) {
     if (const char* name = After(rest, "nvidia")) return ClassifyDevice(name);
-    if (After(rest, "char/195:") != nullptr) return {PathKind::kDeviceLink};
     return {};
   }
   if (After(path, "/proc/driver/nvidia") != nullptr) return {PathKind::kNvidiaFile};

@@ -16,7 +16,6 @@ enum class DeviceClass : uint8_t { kNone = 0, kCtl = 1, kGpu = 2, kUvm = 3, kUvm
 enum class PathKind : uint8_t {
   kForeign,  // nothing to do with us
   kDevice,  // begins like a device file of NVIDIA's: PathInfo says which, kNone when no such device can exist
-  kDeviceLink,    // below /dev/char: udev's link to a device file of NVIDIA's major
   kNvidiaFile,    // below NVIDIA's own directories of /proc and /sys: worth asking the broker for
   kMaybeVirtual,  // elsewhere below /proc or /sys: ours only if the broker supplied contents for it
 };
@@ -43,11 +42,9 @@ inline PathInfo Classify(const char* path) {
   return ClassifySlowly(path);
 }
 
-// True when `path` is where a program puts a device file of NVIDIA's or a link to one.
-inline bool IsDeviceOrLink(const char* path) {
-  const PathKind kind = Classify(path).kind;
-  return kind == PathKind::kDevice || kind == PathKind::kDeviceLink;
-}
+// The major in "/dev/char/<major>:<minor>", where udev and NVIDIA's libraries put links to device files; 0
+// for paths of another form.
+uint32_t MajorOfLink(const char* path);
 
 }  // namespace nvshim::preload
 

@@ -52,13 +52,14 @@ TEST(PathsTest, OnlyNvidiasOwnFilesAreWorthAConnection) {
   EXPECT_EQ(Classify("/sys/bus/pci/devices/0000:01:00.0/numa_node").kind, PathKind::kMaybeVirtual);
 }
 
-TEST(PathsTest, NodesAndLinksToThemAreNotForTheProgramToMake) {
-  EXPECT_TRUE(IsDeviceOrLink("/dev/nvidiactl"));
-  EXPECT_TRUE(IsDeviceOrLink("/dev/nvidia-modeset"));
-  EXPECT_TRUE(IsDeviceOrLink("/dev/char/195:255"));
-  EXPECT_FALSE(IsDeviceOrLink("/dev/char/1:3"));
-  EXPECT_FALSE(IsDeviceOrLink("/proc/driver/nvidia/params"));
-  EXPECT_FALSE(IsDeviceOrLink(nullptr));
+TEST(PathsTest, ALinkBelowDevCharTellsItsMajor) {
+  EXPECT_EQ(MajorOfLink("/dev/char/195:255"), 195u);
+  EXPECT_EQ(MajorOfLink("/dev/char/510:0"), 510u);
+  for (const char* path : {"/dev/char/", "/dev/char/195", "/dev/char/:0", "/dev/char/x:0",
+                           "/dev/char/99999999999:0", "/dev/195:0", "195:0"}) {
+    EXPECT_EQ(MajorOfLink(path), 0u) << path;
+  }
+  EXPECT_EQ(MajorOfLink(nullptr), 0u);
 }
 
 }  // namespace

@@ -89,6 +89,11 @@ bool ReadPlaceholder(int fd, Placeholder* placeholder) {
   return ParsePlaceholder({address.sun_path + 1, size_bytes - kPathOffset - 1}, placeholder);
 }
 
+bool PlaceholderIsDead(int fd) {
+  pollfd status = {fd, POLLRDHUP, 0};
+  return Syscall(SYS_poll, &status, 1, 0) == 1 && (status.revents & (POLLHUP | POLLRDHUP | POLLERR)) != 0;
+}
+
 bool ClaimPlaceholder(int fd, uint32_t process_id) {
   uint8_t bytes[16];
   const size_t size_bytes = EncodeFileClaim(bytes, process_id);

@@ -25,6 +25,9 @@ bool ParsePlaceholder(std::string_view name, Placeholder* placeholder);
 // True when `fd` is a placeholder, whether or not its worker is alive.
 bool ReadPlaceholder(int fd, Placeholder* placeholder);
 
+// True when the worker has closed its end of the placeholder `fd`, or is dead.
+bool PlaceholderIsDead(int fd);
+
 // Tells the worker that this process, `process_id` of Welcome, holds the placeholder `fd`. False when the
 // worker has closed its end.
 bool ClaimPlaceholder(int fd, uint32_t process_id);

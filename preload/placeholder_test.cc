@@ -1,5 +1,6 @@
 #include "preload/placeholder.h"
 
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -43,8 +44,10 @@ class PlaceholderPairTest : public testing::Test {
  protected:
   void SetUp() override {
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends_), 0);
-    // The file id is this process's pid: abstract names are shared by the whole machine.
-    snprintf(name_, sizeof(name_), "nvshim/fedcba9876543210/%08x/1/0", getpid());
+    // A random file id: abstract names are shared by the whole machine.
+    ASSERT_EQ(getrandom(&file_id_, sizeof(file_id_), 0), static_cast<ssize_t>(sizeof(file_id_)));
+    file_id_ |= 1;  // 0 is no file
+    snprintf(name_, sizeof(name_), "nvshim/fedcba9876543210/%08x/1/0", file_id_);
     sockaddr_un address = {};
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path + 1, name_, std::strlen(name_));
@@ -61,6 +64,7 @@ class PlaceholderPairTest : public testing::Test {
   }
 
   int ends_[2] = {-1, -1};
+  uint32_t file_id_ = 0;
   char name_[64];
 };
 
@@ -69,12 +73,14 @@ TEST_F(PlaceholderPairTest, TheOtherEndIsRecognisedThroughADuplicate) {
   const int duplicate = dup(ends_[1]);
   ASSERT_TRUE(ReadPlaceholder(duplicate, &placeholder));
   EXPECT_EQ(placeholder.guest_instance, 0xfedcba9876543210u);
-  EXPECT_EQ(placeholder.file_id, static_cast<uint32_t>(getpid()));
+  EXPECT_EQ(placeholder.file_id, file_id_);
   close(duplicate);
 }
 
 TEST_F(PlaceholderPairTest, ItIsStillRecognisedWhenTheWorkerIsDead) {
+  EXPECT_FALSE(PlaceholderIsDead(ends_[1]));
   CloseWorkersEnd();
+  EXPECT_TRUE(PlaceholderIsDead(ends_[1]));
   Placeholder placeholder;
   EXPECT_TRUE(ReadPlaceholder(ends_[1], &placeholder));
   EXPECT_FALSE(ClaimPlaceholder(ends_[1], 3));

@@ -94,11 +94,47 @@ def check_other_programs():
     law(with_shim("/usr/bin/protoc", "--version").stdout.startswith("libprotoc"), "protoc does not run")
 
 
+# Tries what a privileged program does to device nodes; says which calls did not fail as they must.
+NODE_CHANGES = """
+import errno, os
+node, link = '/dev/nvidia-shim-test', '/dev/char/195:9'
+calls = {
+    'open': (lambda: os.open(node, os.O_RDWR | os.O_CREAT), errno.ENOENT),
+    'stat': (lambda: os.stat('/dev/nvidiactl'), errno.ENOENT),
+    'lstat': (lambda: os.lstat('/dev/nvidia0'), errno.ENOENT),
+    'fopen': (lambda: open('/proc/driver/nvidia/params'), errno.ENOENT),
+    'mknod': (lambda: os.mknod(node), errno.EPERM),
+    'mknod0': (lambda: os.mknod('/dev/nvidia0'), errno.EPERM),
+    'chmod': (lambda: os.chmod(node, 0o666), errno.EPERM),
+    'chown': (lambda: os.chown(node, 0, 0), errno.EPERM),
+    'lchown': (lambda: os.lchown(node, 0, 0), errno.EPERM),
+    'symlink': (lambda: os.symlink('../nvidia-shim-test', link), errno.EPERM),
+    'symlink2': (lambda: os.symlink('../nvidia-uvm', '/dev/char/510:0'), errno.EPERM),
+    'unlink': (lambda: os.unlink(link), errno.EPERM),
+}
+for name, (call, expected) in calls.items():
+    try:
+        call()
+        print(name, 'succeeds')
+    except OSError as error:
+        if error.errno != expected: print(name, error)
+if os.access('/dev/nvidiactl', os.F_OK): print('access succeeds')
+"""
+
+
+def check_without_broker():
+    """Nodes neither exist nor can be made, whoever asks: no node of the real machine is opened, made or changed."""
+    environment = {**os.environ, "LD_PRELOAD": LIBRARY, "NVSHIM_SOCKET": "/nonexistent/gpu-broker.sock"}
+    said = run("/usr/bin/python3", "-c", NODE_CHANGES, env=environment).stdout
+    law(said == "", f"without a broker: {said!r}")
+
+
 def main():
     check_exports()
     check_needs()
     check_loading()
     check_other_programs()
+    check_without_broker()
     for sentence in failures:
         print(f"LAW BROKEN: {sentence}", file=sys.stderr)
     sys.exit(1 if failures else 0)

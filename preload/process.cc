@@ -73,6 +73,21 @@ void* MapSession() {
   return mapped < 0 && mapped > -4096 ? nullptr : reinterpret_cast<void*>(mapped);
 }
 
+// A broker that took this long to say no is stuck, and a program that looks for devices asks many times: it
+// hears no at once for a while.
+constexpr int64_t kSlowNs = 1'000'000'000;
+constexpr int64_t kPauseNs = 30'000'000'000;
+constinit int64_t g_paused_until_ns = 0;  // under the connect lock
+
+int HandshakeUnlessPaused(Session* session, HandshakeResult* result) {
+  const int64_t started_ns = MonotonicNs();
+  if (started_ns < g_paused_until_ns) return ENOENT;
+  const int error = Handshake(session->datagram, result, &session->welcome);
+  const int64_t ended_ns = MonotonicNs();
+  if (error != 0 && ended_ns - started_ns > kSlowNs) g_paused_until_ns = ended_ns + kPauseNs;
+  return error;
+}
+
 // Under the connect lock.
 Session* Connect(int* error) {
   void* const memory = MapSession();
@@ -82,7 +97,7 @@ Session* Connect(int* error) {
   }
   Session* const session = new (memory) Session;
   HandshakeResult result;
-  *error = Handshake(session->datagram, &result, &session->welcome);
+  *error = HandshakeUnlessPaused(session, &result);
   if (*error != 0) {
     Syscall(SYS_munmap, memory, sizeof(Session));
     return nullptr;

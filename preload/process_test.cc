@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstring>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -83,7 +84,11 @@ void Send(int socket, const Reply& reply) {
 class FakeBroker {
  public:
   explicit FakeBroker(std::function<Reply()> reply) : reply_(std::move(reply)) {
-    path_ = "/tmp/nvshim-process-test-" + std::to_string(getpid()) + "-" + std::to_string(++counter_);
+    char folder[] =
+        "/tmp/nvshim-process-test-XXXXXX";  // Bazel's own folder is longer than a socket's path may be
+    EXPECT_NE(mkdtemp(folder), nullptr);
+    folder_ = folder;
+    path_ = folder_ + "/socket";
     listener_ = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     sockaddr_un address = {};
     address.sun_family = AF_UNIX;
@@ -99,11 +104,13 @@ class FakeBroker {
     close(listener_);
     HangUp();
     unlink(path_.c_str());
+    rmdir(folder_.c_str());
   }
 
   int hellos() const { return hellos_; }
   // As a dead worker: all connections close.
   void HangUp() {
+    const std::lock_guard guard(mutex_);
     for (const int channel : channels_) close(channel);
     channels_.clear();
   }
@@ -118,6 +125,7 @@ class FakeBroker {
       EXPECT_TRUE(size > 0 && message.ParseFromArray(bytes, static_cast<int>(size)) && message.has_hello());
       ++hellos_;
       const Reply reply = reply_();
+      const std::lock_guard guard(mutex_);
       channels_.push_back(channel);  // before the guest can know, and so ask for a hang-up
       if (!reply.datagram.empty())
         Send(channel, reply);
@@ -126,17 +134,26 @@ class FakeBroker {
     }
   }
 
-  static inline int counter_ = 0;
   const std::function<Reply()> reply_;
-  std::string path_;
+  std::string folder_, path_;
   int listener_;
   std::atomic<int> hellos_{0};
+  std::mutex mutex_;
   std::vector<int> channels_;
   std::thread thread_;
 };
 
 // The library's constructor, for a program that has the library linked in.
 const bool g_initialised = (InitProcess(), true);
+
+class ProcessTest : public testing::Test {
+ protected:
+  void SetUp() override {
+#ifdef __SANITIZE_THREAD__
+    GTEST_SKIP() << "ThreadSanitizer does not follow threads of forked children";
+#endif
+  }
+};
 
 // Runs `law` in a forked child, whose session is its own; true when it held.
 bool HoldsInChild(const std::function<bool()>& law) {
@@ -152,14 +169,14 @@ int ErrorOfAttach() {
   return Attach(&error) == nullptr ? error : 0;
 }
 
-TEST(ProcessTest, WithoutABrokerThereIsNoDevice) {
+TEST_F(ProcessTest, WithoutABrokerThereIsNoDevice) {
   setenv("NVSHIM_SOCKET", "/nonexistent/socket", 1);
   EXPECT_TRUE(HoldsInChild([] { return ErrorOfAttach() == ENOENT && CurrentSession() == nullptr; }));
   setenv("NVSHIM_SOCKET", std::string(500, 'x').c_str(), 1);
   EXPECT_TRUE(HoldsInChild([] { return ErrorOfAttach() == ENOENT; }));
 }
 
-TEST(ProcessTest, WhatIsNotAWelcomeIsNoDevice) {
+TEST_F(ProcessTest, WhatIsNotAWelcomeIsNoDevice) {
   ChannelMessage refusal;
   refusal.mutable_refused()->set_error(EPROTO);
   refusal.mutable_refused()->set_reason("no");
@@ -197,7 +214,7 @@ int OpenDescriptors() {
   return count;
 }
 
-TEST(ProcessTest, AFailedAttemptLeavesNoDescriptorBehind) {
+TEST_F(ProcessTest, AFailedAttemptLeavesNoDescriptorBehind) {
   FakeBroker broker([] { return Admission("999.99.99"); });
   EXPECT_TRUE(HoldsInChild([] {
     const int before = OpenDescriptors();
@@ -207,7 +224,7 @@ TEST(ProcessTest, AFailedAttemptLeavesNoDescriptorBehind) {
   }));
 }
 
-TEST(ProcessTest, OneSessionServesTheWholeProcess) {
+TEST_F(ProcessTest, OneSessionServesTheWholeProcess) {
   FakeBroker broker([] { return Admission(); });
   EXPECT_TRUE(HoldsInChild([] {
     int error = 0;
@@ -227,7 +244,7 @@ TEST(ProcessTest, OneSessionServesTheWholeProcess) {
   EXPECT_EQ(broker.hellos(), 1);
 }
 
-TEST(ProcessTest, ThreadsThatNeedADeviceAtTheSameTimeConnectOnce) {
+TEST_F(ProcessTest, ThreadsThatNeedADeviceAtTheSameTimeConnectOnce) {
   FakeBroker broker([] { return Admission(); });
   EXPECT_TRUE(HoldsInChild([] {
     std::atomic<int> attached{0};
@@ -239,7 +256,7 @@ TEST(ProcessTest, ThreadsThatNeedADeviceAtTheSameTimeConnectOnce) {
   EXPECT_EQ(broker.hellos(), 1);
 }
 
-TEST(ProcessTest, OurDescriptorsAreParkedHighAndMarkedPrivate) {
+TEST_F(ProcessTest, OurDescriptorsAreParkedHighAndMarkedPrivate) {
   FakeBroker broker([] { return Admission(); });
   EXPECT_TRUE(HoldsInChild([] {
     int error = 0;
@@ -251,7 +268,7 @@ TEST(ProcessTest, OurDescriptorsAreParkedHighAndMarkedPrivate) {
   }));
 }
 
-TEST(ProcessTest, ASessionWhoseDescriptorsWereClosedIsReplaced) {
+TEST_F(ProcessTest, ASessionWhoseDescriptorsWereClosedIsReplaced) {
   FakeBroker broker([] { return Admission(); });
   EXPECT_TRUE(HoldsInChild([] {
     int error = 0;
@@ -263,7 +280,7 @@ TEST(ProcessTest, ASessionWhoseDescriptorsWereClosedIsReplaced) {
   EXPECT_EQ(broker.hellos(), 2);
 }
 
-TEST(ProcessTest, AnotherWorkerIsAnotherSession) {
+TEST_F(ProcessTest, AnotherWorkerIsAnotherSession) {
   FakeBroker broker([] { return Admission(); });
   int error = 0;
   Session* const first = Attach(&error);
@@ -276,7 +293,7 @@ TEST(ProcessTest, AnotherWorkerIsAnotherSession) {
   EXPECT_FALSE(second->channel.lost());
 }
 
-TEST(ProcessTest, AForkedChildStartsPristineAndHarmsNothing) {
+TEST_F(ProcessTest, AForkedChildStartsPristineAndHarmsNothing) {
   FakeBroker broker([] { return Admission(); });
   int error = 0;
   Session* const session = Attach(&error);
@@ -293,7 +310,7 @@ TEST(ProcessTest, AForkedChildStartsPristineAndHarmsNothing) {
   fd_table().Clear(4);
 }
 
-TEST(ProcessTest, AForkThatNoHandlerHearsOfIsNoticed) {
+TEST_F(ProcessTest, AForkThatNoHandlerHearsOfIsNoticed) {
   FakeBroker broker([] { return Admission(); });
   int error = 0;
   Session* const session = Attach(&error);
@@ -309,7 +326,7 @@ TEST(ProcessTest, AForkThatNoHandlerHearsOfIsNoticed) {
   EXPECT_EQ(Attach(&error), session);
 }
 
-TEST(ProcessTest, AVforkChildOwnsNothing) {
+TEST_F(ProcessTest, AVforkChildOwnsNothing) {
   FakeBroker broker([] { return Admission(); });
   int error = 0;
   Session* const session = Attach(&error);

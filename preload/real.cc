@@ -120,6 +120,10 @@ int RawChown(const char* path, uid_t uid, gid_t gid) { return Answer(Syscall(SYS
 int RawLchown(const char* path, uid_t uid, gid_t gid) { return Answer(Syscall(SYS_lchown, path, uid, gid)); }
 int RawSymlink(const char* target, const char* path) { return Answer(Syscall(SYS_symlink, target, path)); }
 int RawUnlink(const char* path) { return Answer(Syscall(SYS_unlink, path)); }
+int RawRemove(const char* path) {
+  const long result = Syscall(SYS_unlink, path);
+  return Answer(result == -EISDIR ? Syscall(SYS_rmdir, path) : result);
+}
 
 template <typename Fn>
 void Upgrade(Fn** entry, const char* name) {

@@ -81,7 +81,8 @@ using UnlinkFn = int(const char*);
   X(chown, ChownFn, RawChown)              \
   X(lchown, ChownFn, RawLchown)            \
   X(symlink, SymlinkFn, RawSymlink)        \
-  X(unlink, UnlinkFn, RawUnlink)
+  X(unlink, UnlinkFn, RawUnlink)           \
+  X(remove, UnlinkFn, RawRemove)
 
 struct RealFunctions {
 #define NVSHIM_MEMBER(name, type, raw) type* name;

@@ -50,12 +50,30 @@ void NumbersTakenByOthersStayUntouched() {
     victim::Law(fcntl(fd, F_GETFD) >= 0, "the shim closes descriptor %d of the program", fd);
 }
 
+// Only the shim's own descriptors are closed: the one call that notices may fail, the others find the file
+// again.
+void AFileThatWasKeptIsFoundAgain() {
+  const victim::Session session = victim::OpenSession();
+  victim::Probe(session);
+  victim::Law(close_range(static_cast<unsigned>(session.fd) + 1, ~0u, 0) == 0, "close_range fails");
+  int failures = 0;
+  for (int i = 0; i < 50; ++i) {
+    victim::ProbedIds ids;
+    const int64_t result = victim::TryProbe(session.fd, session.client, &ids);
+    victim::Law(result == 0 || result == EIO, "a call on a kept file: %lld", static_cast<long long>(result));
+    failures += result != 0;
+  }
+  victim::Law(failures <= 1, "%d calls on a kept file fail", failures);
+}
+
 }  // namespace
 
 int main() {
   victim::NeverHang();
+  AFileThatWasKeptIsFoundAgain();
   CloseRangeTakesAll();
   ALoopOfCloseTakesAll();
   NumbersTakenByOthersStayUntouched();
+  AFileThatWasKeptIsFoundAgain();
   return 0;
 }
