@@ -9,7 +9,6 @@ namespace nvshim::broker::sim {
 namespace {
 
 constexpr uint64_t kPageBytes = 4096;
-constexpr uint64_t kHugePageBytes = 2 << 20;
 // Where RM starts handing out GPU virtual addresses when the caller names none.
 constexpr uint64_t kVirtualBase = 0x1'2000'0000;
 // Mapping keys: a range of their own, page apart, so that a mix-up with an address is visible.
