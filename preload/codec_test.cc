@@ -1,5 +1,6 @@
 #include "preload/codec.h"
 
+#include <protozero/pbf_reader.hpp>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,27 @@ RC_GTEST_PROP(CodecTest, AnIoctlRequestIsTheProtocolsMessage, ()) {
     added->set_file_id(file.file_id);
   }
   RC_ASSERT(std::string(reinterpret_cast<char*>(bytes), size_bytes) == expected.SerializeAsString());
+}
+
+// A second reader, written by others: what one implementation accepts by leniency the other may not.
+RC_GTEST_PROP(CodecTest, AnIoctlRequestIsReadByProtozero, ()) {
+  const SegmentMessage segment = {*Number(), *Number(), *Number(), *Number()};
+  const uint32_t command = *Number();
+  uint8_t bytes[wire::kBodySizeBytesMax];
+  const size_t size_bytes = EncodeIoctlRequest(bytes, {command, {&segment, 1}, {}});
+  uint32_t read_command = 0;
+  uint32_t fields[4] = {};
+  for (protozero::pbf_reader request(reinterpret_cast<char*>(bytes), size_bytes); request.next();) {
+    if (request.tag() == 1) {
+      read_command = request.get_uint32();
+      continue;
+    }
+    RC_ASSERT(request.tag() == 2u);
+    for (auto read = request.get_message(); read.next();) fields[(read.tag() - 1) % 4] = read.get_uint32();
+  }
+  RC_ASSERT(read_command == command);
+  RC_ASSERT(fields[0] == segment.size_bytes && fields[1] == segment.parent);
+  RC_ASSERT(fields[2] == segment.pointer_offset && fields[3] == segment.pool_offset_plus_one);
 }
 
 RC_GTEST_PROP(CodecTest, AnOpenRequestIsTheProtocolsMessage, ()) {

@@ -21,7 +21,8 @@ class LaneSet {
  public:
   constexpr LaneSet() = default;
 
-  // `region` is mapped, `channel` open; both outlive the set. `may_spin` is false on a machine with one CPU.
+  // `region` is mapped, `channel` open; both outlive the set. Without `may_spin` waits sleep at once;
+  // with it, they spin where the worker has another CPU.
   void Open(void* region, Channel* channel, bool may_spin);
 
  private:

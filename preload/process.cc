@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/mman.h>
 
 #include <new>
@@ -57,13 +56,6 @@ bool ResetUntoldChild(int pid) {
   return g_owner_pid.load(std::memory_order_relaxed) == pid;
 }
 
-bool HasManyCpus() {
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  Syscall(SYS_sched_getaffinity, 0, sizeof(cpus), &cpus);
-  return CPU_COUNT(&cpus) > 1;
-}
-
 void Park(int fd) { g_fd_table.Set(fd, {FdTable::kPrivate, IdentityOfFd(fd), 0}); }
 
 // Zeroed memory, as large as a session.
@@ -105,7 +97,7 @@ Session* Connect(int* error) {
   session->table = result.table;
   session->region = result.region;
   session->channel.Open(result.channel_fd, result.doorbell_fd);
-  session->lanes.Open(result.region, &session->channel, HasManyCpus());
+  session->lanes.Open(result.region, &session->channel, /*may_spin=*/true);
   g_fd_table.Reset();  // files of an earlier session have to be claimed again
   Park(result.channel_fd);
   Park(result.doorbell_fd);

@@ -46,9 +46,9 @@ struct FileReferenceUntrusted {
 // From a frame of kind Ioctl. The framing is checked: segments lie inside the buffer and name earlier
 // parents.
 struct IoctlRequested {
-  CallToken token;
-  uint32_t sequence;
-  uint32_t file_id_untrusted;
+  CallToken token{};
+  uint32_t sequence = 0;
+  uint32_t file_id_untrusted = 0;
   DriverCall call_untrusted;
   std::vector<FileReferenceUntrusted> files_untrusted;
 };

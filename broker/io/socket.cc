@@ -63,7 +63,7 @@ absl::StatusOr<Fd> Listen(const std::string& path, mode_t mode) {
   if (!socket.ok()) return socket;
   // The mode is set before anybody can connect: nothing listens yet.
   if (bind(socket->get(), reinterpret_cast<sockaddr*>(&*address), sizeof(*address)) != 0)
-    return Error(absl::StrCat("cannot bind ", path));
+    return Error(absl::StrCat("cannot bind ", path, " (its folder must exist and be writable)"));
   if (chmod(path.c_str(), mode) != 0) return Error(absl::StrCat("cannot set the mode of ", path));
   if (listen(socket->get(), kBacklog) != 0) return Error(absl::StrCat("cannot listen at ", path));
   return socket;

@@ -31,11 +31,6 @@ constexpr int kTurnsPerCompletionCheck = 16;
 constexpr size_t kHelloSizeBytesMax = 256;
 constexpr size_t kSupervisorMessageSizeBytesMax = 4096;
 
-bool OnlyOneCpu() {
-  cpu_set_t cpus;
-  return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) < 2;
-}
-
 bool SendMessage(int socket, const FromWorker& message) { return Send(socket, message.SerializeAsString()); }
 
 void Refuse(int connection, int error, const std::string& reason) {
@@ -102,7 +97,6 @@ Worker::Worker(WorkerOptions options, std::unique_ptr<Loop> loop, const abi::Tab
 
 void Worker::Run() {
   using Clock = std::chrono::steady_clock;
-  const auto spin_time = OnlyOneCpu() ? std::chrono::microseconds(0) : kSpinTime;
   Clock::time_point quiet_since{};
   int turn = 0;
   while (running_) {
@@ -121,7 +115,7 @@ void Worker::Run() {
     }
     const auto now = Clock::now();
     if (quiet_since == Clock::time_point{}) quiet_since = now;
-    if (polled_.empty() || guest_shares_cpu_ || now - quiet_since >= spin_time) Sleep();
+    if (polled_.empty() || guest_shares_cpu_ || now - quiet_since >= kSpinTime) Sleep();
   }
 }
 

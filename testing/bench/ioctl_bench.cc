@@ -3,8 +3,11 @@
 // SEQPACKET socket. Both in one run, in alternating blocks, so that what else the machine does falls on both;
 // the figure to look at is the ratio. Hot: back to back. Idle: after a pause long enough for the other side
 // to be asleep.
+// With --apart this program stays on CPU 0 and the echo on CPU 1, where the script has put the broker as
+// well: what the exchange costs when nobody has to wait for a CPU.
 //   testing/bench/run [--quick] [--json FILE]
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -50,6 +53,13 @@ struct Nvos54 {
   std::exit(1);
 }
 
+void StayOn(int cpu) {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  CPU_SET(cpu, &cpus);
+  if (sched_setaffinity(0, sizeof(cpus), &cpus) != 0) Die("sched_setaffinity");
+}
+
 // One RM control on a client of our own.
 class Ioctl {
  public:
@@ -80,12 +90,13 @@ class Ioctl {
 // A process that sends back what it gets.
 class Echo {
  public:
-  Echo() {
+  explicit Echo(bool apart) {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) Die("socketpair");
     socket_ = pair[0];
     if (fork() == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (apart) StayOn(1);
       close(pair[0]);
       std::array<char, kEchoSizeBytes> bytes;
       while (recv(pair[1], bytes.data(), bytes.size(), 0) > 0)
@@ -126,11 +137,11 @@ void Report(const char* name, std::vector<double>& ours, std::vector<double>& ec
   for (const double percent : {50.0, 90.0, 99.0, 99.9}) {
     const double a = Percentile(ours, percent);
     const double b = Percentile(echo, percent);
-    std::printf("%-6s p%-5g %12.2f %22.2f %9.2f\n", name, percent, a, b, a / b);
+    std::printf("%-10s p%-5g %12.2f %22.2f %9.2f\n", name, percent, a, b, a / b);
     if (json != nullptr)
       std::fprintf(
           json,
-          "{\"name\":\"ioctl_%s_p%g\",\"value\":%.3f,\"unit\":\"us\",\"peer\":\"unix_seqpacket_echo\","
+          "{\"name\":\"ioctl %s p%g\",\"value\":%.3f,\"unit\":\"us\",\"peer\":\"unix_seqpacket_echo\","
           "\"peer_value\":%.3f,\"ratio\":%.3f}\n",
           name, percent, a, b, a / b);
   }
@@ -141,20 +152,24 @@ void Report(const char* name, std::vector<double>& ours, std::vector<double>& ec
 int main(int argc, char** argv) {
   int hot = 20'000;
   int idle = 200;
+  bool apart = false;
   FILE* json = nullptr;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--quick") == 0) {
       hot = 2'000;
       idle = 30;
+    } else if (std::strcmp(argv[i], "--apart") == 0) {
+      apart = true;
     } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
-      json = std::fopen(argv[++i], "w");
+      json = std::fopen(argv[++i], "a");
       if (json == nullptr) Die(argv[i]);
     } else {
-      std::fprintf(stderr, "usage: ioctl_bench [--quick] [--json FILE]\n");
+      std::fprintf(stderr, "usage: ioctl_bench [--quick] [--apart] [--json FILE]\n");
       return 2;
     }
   }
-  Echo echo;  // forked before the first GPU use: no guest process
+  Echo echo(apart);  // forked before the first GPU use: no guest process
+  if (apart) StayOn(0);
   Ioctl small_ioctl;
   std::vector<double> ours_hot, echo_hot, ours_idle, echo_idle;
   std::vector<double> warm_up;
@@ -166,9 +181,9 @@ int main(int argc, char** argv) {
     Measure(small_ioctl, idle / kBlocks * 5, kIdlePause, ours_idle);
     Measure(echo, idle / kBlocks * 5, kIdlePause, echo_idle);
   }
-  std::printf("%-6s %-6s %12s %22s %9s\n", "", "", "ioctl [us]", "Unix socket echo [us]", "ratio");
-  Report("hot", ours_hot, echo_hot, json);
-  Report("idle", ours_idle, echo_idle, json);
+  std::printf("%-10s %-6s %12s %22s %9s\n", "", "", "ioctl [us]", "Unix socket echo [us]", "ratio");
+  Report(apart ? "apart hot" : "hot", ours_hot, echo_hot, json);
+  Report(apart ? "apart idle" : "idle", ours_idle, echo_idle, json);
   if (json != nullptr) std::fclose(json);
   return 0;
 }
