@@ -14,14 +14,14 @@
 //   lanes_pending    guest: fetch_or(bit of lane) after publishing; worker: exchange(0), then looks at those
 //   lanes.
 //                    A hint: a bit that lies costs one look.
-//   worker_waiting   worker: 1 before it sleeps; guest: exchange(0) after publishing, and when it was 1 writes
-//                    the doorbell eventfd. No signal handler may call in between: it would wait for a bell that
-//                    the interrupted code has yet to ring. Dekker: both sides store, fence seq_cst, then load
-//                    the other's word.
-//   worker_cpu       worker: number of the CPU it runs on plus one, 0 = unknown. A guest thread on the same CPU
-//                    does not spin for its reply: it would only keep the worker from running. A hint.
-//   guest_cpu        guest: the same for the thread that published on this lane last, so that the worker does
-//                    not spin on that thread's CPU either. A hint.
+//   worker_waiting   worker: 1 before it sleeps; guest: exchange(0) after publishing, and when it was 1
+//                    writes the doorbell eventfd. No signal handler may call in between: it would wait for a
+//                    bell that the interrupted code has yet to ring. Dekker: both sides store, fence seq_cst,
+//                    then load the other's word.
+//   worker_cpu       worker: number of the CPU it runs on plus one, 0 = unknown. A guest thread on the same
+//                    CPU does not spin for its reply: it would only keep the worker from running. A hint.
+//   guest_cpu        guest: the same for the thread that published on this lane last, so that the worker
+//                    does not spin on that thread's CPU either. A hint.
 //   request_tail     guest, release.    request_head   worker, release.
 //   response_tail    worker, release; also the futex word the guest sleeps on.
 //   response_head    guest, release.
