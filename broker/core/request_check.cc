@@ -2,6 +2,8 @@
 
 #include <cerrno>
 
+#include "broker/core/rm_calls.h"
+
 namespace nvshim::broker {
 namespace {
 
@@ -12,19 +14,6 @@ using abi::Spec;
 // NVOS54 flags bit 2 and NVOS64 flags bit 0: parameters are FINN-serialised (nvos.h, rmapi serialisation).
 constexpr uint32_t kNvos54FinnSerialized = 0x4;
 constexpr uint32_t kNvos64FinnSerialized = 0x1;
-
-// Functions of NVOS32_PARAMETERS that are served (nvos.h): the others carry pointers of their own.
-constexpr uint32_t kVidHeapControlNumber = 0x4a;
-constexpr uint32_t kNvos32FunctionOffset = 8;
-constexpr uint32_t NVOS32_FUNCTION_ALLOC_SIZE = 2;
-constexpr uint32_t NVOS32_FUNCTION_FREE = 3;
-constexpr uint32_t NVOS32_FUNCTION_INFO = 5;
-
-// NV_ESC_RM_ALLOC_MEMORY names a class too, and carries an address.
-constexpr uint32_t kAllocMemoryNumber = 0x27;
-constexpr uint32_t kNvos02ClassOffset = 12;
-constexpr uint32_t kNvos02MemoryOffset = 24;
-constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = 0x71;
 
 // What the driver copies of an embedded buffer unless a spec says less (rmapi param copy).
 constexpr uint32_t kEmbeddedSizeBytesMax = 1u << 20;
@@ -119,7 +108,7 @@ std::optional<Refusal> CheckAlloc(const abi::Table& table, DriverCall& call, Che
 }
 
 std::optional<Refusal> CheckVidHeapControl(const DriverCall& call) {
-  const uint32_t function = Get<uint32_t>(call.Bytes(0), kNvos32FunctionOffset);
+  const uint32_t function = Get<uint32_t>(call.Bytes(0), kFunctionOffset);
   if (function == NVOS32_FUNCTION_ALLOC_SIZE || function == NVOS32_FUNCTION_FREE ||
       function == NVOS32_FUNCTION_INFO)
     return std::nullopt;
@@ -130,9 +119,9 @@ std::optional<Refusal> CheckVidHeapControl(const DriverCall& call) {
 // process that makes the call it would name, and pin, memory of the broker.
 std::optional<Refusal> CheckAllocMemory(const abi::Table& table, DriverCall& call) {
   const auto bytes = call.Bytes(0);
-  const uint32_t rm_class = Get<uint32_t>(bytes, kNvos02ClassOffset);
+  const uint32_t rm_class = Get<uint32_t>(bytes, kClassOffset);
   if (rm_class == NV01_MEMORY_SYSTEM_OS_DESCRIPTOR) {
-    Put<uint64_t>(bytes, kNvos02MemoryOffset, 0);
+    Put<uint64_t>(bytes, kMemoryOffset, 0);
     return std::nullopt;
   }
   if (abi::Find(table.classes, rm_class) != nullptr) return std::nullopt;
@@ -186,8 +175,8 @@ std::optional<Refusal> CheckShape(const abi::Table& table, DeviceClass device_cl
       break;
   }
   if (device_class == DeviceClass::kUvm || device_class == DeviceClass::kUvmTools) return std::nullopt;
-  if (checked.spec->number == kVidHeapControlNumber) return CheckVidHeapControl(call);
-  if (checked.spec->number == kAllocMemoryNumber) return CheckAllocMemory(table, call);
+  if (checked.spec->number == NV_ESC_RM_VID_HEAP_CONTROL) return CheckVidHeapControl(call);
+  if (checked.spec->number == NV_ESC_RM_ALLOC_MEMORY) return CheckAllocMemory(table, call);
   return std::nullopt;
 }
 

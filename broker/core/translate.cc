@@ -3,31 +3,10 @@
 #include <cstring>
 #include <span>
 
+#include "broker/core/rm_calls.h"
+
 namespace nvshim::broker {
 namespace {
-
-// The escapes that make or free objects, by _IOC_NR (nv_escape.h), and where their handles stand (nvos.h).
-enum Escape : uint32_t {
-  NV_ESC_RM_ALLOC_MEMORY = 0x27,
-  NV_ESC_RM_FREE = 0x29,
-  NV_ESC_RM_ALLOC = 0x2b,
-  NV_ESC_RM_DUP_OBJECT = 0x34,
-  NV_ESC_RM_VID_HEAP_CONTROL = 0x4a,
-};
-constexpr uint32_t kParentOffset = 4;       // of all of them
-constexpr uint32_t kObjectOffset = 8;       // hObjectNew, hObjectOld, hObject
-constexpr uint32_t kClassOffset = 12;       // of NVOS02, NVOS21, NVOS64
-constexpr uint32_t kFunctionOffset = 8;     // of NVOS32
-constexpr uint32_t kHeapObjectOffset = 44;  // hMemory of NVOS32 AllocSize and Free
-constexpr uint32_t kMemoryOffset = 24;      // pMemory of NVOS02
-constexpr uint32_t NVOS32_FUNCTION_ALLOC_SIZE = 2;
-constexpr uint32_t NVOS32_FUNCTION_FREE = 3;
-
-constexpr uint32_t NV01_ROOT = 0x0;
-constexpr uint32_t NV01_ROOT_NON_PRIV = 0x1;
-constexpr uint32_t NV01_ROOT_CLIENT = 0x41;
-constexpr uint32_t NV01_MEMORY_LOCAL_USER = 0x40;
-constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = 0x71;
 
 bool IsEscape(const CheckedCall& checked, uint32_t number) {
   // UVM requests have small numbers too, but carry no `objects`; every escape named here has some.

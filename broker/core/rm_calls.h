@@ -1,0 +1,41 @@
+// The few RM calls that the core takes apart by name, because they make, free or carry what it keeps account
+// of. Numbers of nv_escape.h and the class headers, offsets of nvos.h; equal in all driver versions from 535
+// to 595. Everything else is a matter of the ABI table.
+#ifndef BROKER_CORE_RM_CALLS_H_
+#define BROKER_CORE_RM_CALLS_H_
+
+#include <cstdint>
+
+namespace nvshim::broker {
+
+// Escapes, by _IOC_NR.
+inline constexpr uint32_t NV_ESC_RM_ALLOC_MEMORY = 0x27;
+inline constexpr uint32_t NV_ESC_RM_FREE = 0x29;
+inline constexpr uint32_t NV_ESC_RM_ALLOC = 0x2b;
+inline constexpr uint32_t NV_ESC_RM_DUP_OBJECT = 0x34;
+inline constexpr uint32_t NV_ESC_RM_VID_HEAP_CONTROL = 0x4a;
+inline constexpr uint32_t NV_ESC_REGISTER_FD = 201;
+
+// Where handles and classes stand in the structs of the RM escapes above.
+inline constexpr uint32_t kParentOffset = 4;       // of all of them
+inline constexpr uint32_t kObjectOffset = 8;       // hObjectNew, hObjectOld, hObject
+inline constexpr uint32_t kClassOffset = 12;       // NVOS02, NVOS21, NVOS64
+inline constexpr uint32_t kMemoryOffset = 24;      // pMemory of NVOS02
+inline constexpr uint32_t kFunctionOffset = 8;     // NVOS32
+inline constexpr uint32_t kHeapObjectOffset = 44;  // hMemory of NVOS32 AllocSize and Free
+
+// Functions of NVOS32 that are served; the others carry pointers of their own.
+inline constexpr uint32_t NVOS32_FUNCTION_ALLOC_SIZE = 2;
+inline constexpr uint32_t NVOS32_FUNCTION_FREE = 3;
+inline constexpr uint32_t NVOS32_FUNCTION_INFO = 5;
+
+// Classes that are clients, and classes whose objects an escape makes without naming the class.
+inline constexpr uint32_t NV01_ROOT = 0x0;
+inline constexpr uint32_t NV01_ROOT_NON_PRIV = 0x1;
+inline constexpr uint32_t NV01_ROOT_CLIENT = 0x41;
+inline constexpr uint32_t NV01_MEMORY_LOCAL_USER = 0x40;
+inline constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = 0x71;
+
+}  // namespace nvshim::broker
+
+#endif  // BROKER_CORE_RM_CALLS_H_
