@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -107,7 +108,7 @@ class World {
       case 0: {
         const uint64_t at = input.Word() % (wire::kRegionSizeBytes - 256);
         const auto bytes = input.Bytes(input.Byte());
-        std::memcpy(side.base + at, bytes.data(), bytes.size());
+        std::copy(bytes.begin(), bytes.end(), side.base + at);
         break;
       }
       case 1: {
