@@ -26,6 +26,11 @@ inline constexpr size_t kMappingsPerObjectMax = 64;
 inline constexpr uint64_t kObjectBytesMax = 1ull << 46;
 // Ranges, range groups and registered GPUs of one UVM file. A default context has about 80 ranges.
 inline constexpr size_t kUvmEntriesMax = 65536;
+// Channels alive at once, of all guests of one driver. A default context has 32; the real GPU has 2048 per
+// runlist.
+inline constexpr size_t kChannelsMax = 16384;
+// Channels that stopped, until they are only stopped and no longer logged.
+inline constexpr size_t kFaultsToldMax = 1024;
 // Distinct unknown numbers remembered so that each is logged once; further ones are counted only.
 inline constexpr size_t kUnknownNumbersMax = 1024;
 // GPUs of one simulated machine; NV0000_CTRL_GPU_MAX_ATTACHED_GPUS is 32.
