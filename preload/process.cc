@@ -12,6 +12,7 @@ namespace nvshim::preload {
 namespace {
 
 constinit FdTable g_fd_table;
+constinit MappableFiles g_mappable_files;
 constinit std::atomic<Session*> g_session{nullptr};
 constinit FutexLock g_connect_lock;
 constinit std::atomic<int> g_owner_pid{0};
@@ -34,6 +35,7 @@ void ResetInChild() {
   if (Session* session = g_session.exchange(nullptr, std::memory_order_relaxed))
     session->channel.CloseInChild();
   g_connect_lock.Reset();
+  g_mappable_files.DropAll();  // mappings were inherited; nothing is mapped anew through a parent's session
   g_fd_table.Reset();
 }
 
@@ -63,8 +65,6 @@ bool HasManyCpus() {
   Syscall(SYS_sched_getaffinity, 0, sizeof(cpus), &cpus);
   return CPU_COUNT(&cpus) > 1;
 }
-
-void Park(int fd) { g_fd_table.Set(fd, {FdTable::kPrivate, IdentityOfFd(fd), 0}); }
 
 // Zeroed memory, as large as a session.
 void* MapSession() {
@@ -106,6 +106,7 @@ Session* Connect(int* error) {
   session->region = result.region;
   session->channel.Open(result.channel_fd, result.doorbell_fd);
   session->lanes.Open(result.region, &session->channel, HasManyCpus());
+  g_mappable_files.DropAll();
   g_fd_table.Reset();  // files of an earlier session have to be claimed again
   Park(result.channel_fd);
   Park(result.doorbell_fd);
@@ -128,6 +129,10 @@ bool Session::HasGpu(uint32_t minor) const {
 }
 
 FdTable& fd_table() { return g_fd_table; }
+
+MappableFiles& mappable_files() { return g_mappable_files; }
+
+void Park(int fd) { g_fd_table.Set(fd, {FdTable::kPrivate, IdentityOfFd(fd), 0}); }
 
 bool OwnsState() {
   const int pid = Pid();

@@ -70,6 +70,7 @@ def clients_test(gpu, product, memory_mib):
         ],
         data = [
             ":guest",
+            "//testing/clients:copy_memory",
             "//testing/clients:query_devices",
         ],
         # external: the libraries lie outside of the build, and a skipped run must not be remembered.
