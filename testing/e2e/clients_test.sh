@@ -58,5 +58,8 @@ expect "$csv" "^$name, $memory_mib MiB, ${version//./\\.}, $uuid\$"
 copied=$(guest testing/clients/copy_memory)
 expect "$copied" '^all copies are equal$'
 
+refused=$(guest testing/clients/refused_kernel)
+expect "$refused" '^a kernel ends with error 719$'
+
 queried=$(guest testing/clients/query_devices)
 expect "$queried" "$name"

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "broker/driver/sim/limits.h"
@@ -34,6 +35,36 @@ class SpaceHost final : public engine::Host {
   AddressSpace& space_;
 };
 
+// Robust channel errors (nverror.h), as RM and the kernel log call them.
+constexpr uint32_t ROBUST_CHANNEL_GR_EXCEPTION = 13, ROBUST_CHANNEL_FIFO_ERROR_MMU_ERR_FLT = 31,
+                   ROBUST_CHANNEL_PBDMA_ERROR = 32;
+
+uint32_t ErrorOf(engine::Fault fault) {
+  switch (fault) {
+    case engine::Fault::kBadAddress:
+      return ROBUST_CHANNEL_FIFO_ERROR_MMU_ERR_FLT;
+    case engine::Fault::kBadPushbuffer:
+      return ROBUST_CHANNEL_PBDMA_ERROR;
+    default:
+      return ROBUST_CHANNEL_GR_EXCEPTION;
+  }
+}
+
+// The first NvNotification of a channel's error notifier: what a client looks at when its work does not end.
+void NotifyError(std::span<uint8_t> notifier, engine::Fault fault) {
+  constexpr size_t kNotificationBytes = 16;
+  if (notifier.size() < kNotificationBytes) return;
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  const uint64_t time_ns =
+      static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+  const uint32_t info32 = ErrorOf(fault);
+  std::memcpy(notifier.data(), &time_ns, sizeof(time_ns));
+  std::memcpy(notifier.data() + 8, &info32, sizeof(info32));
+  // info16 0: the graphics engine; status 0xffff last, for it is what says that the rest is there.
+  __atomic_store_n(reinterpret_cast<uint32_t*>(notifier.data() + 12), 0xffff0000u, __ATOMIC_RELEASE);
+}
+
 }  // namespace
 
 bool Channels::Add(const std::shared_ptr<SimChannel>& channel) {
@@ -60,13 +91,14 @@ bool Channels::RunOnce(BackingCount& backings) {
     const auto state =
         channel->engine.Turn(host, userd.subspan(channel->userd_offset, engine::kUserdBytes), &budget);
     progress |= channel->engine.TakeProgress() || state == engine::Channel::State::kMore;
-    if (state == engine::Channel::State::kFaulted) Stop(*channel);
+    if (state == engine::Channel::State::kFaulted) Stop(*channel, backings);
   }
   return progress;
 }
 
-void Channels::Stop(SimChannel& channel) {
+void Channels::Stop(SimChannel& channel, BackingCount& backings) {
   channel.stopped = true;
+  if (channel.notifier != nullptr) NotifyError(channel.notifier->Bytes(backings), channel.engine.fault());
   if (!log_ || ++faults_told_ > kFaultsToldMax) return;
   const engine::Channel& engine = channel.engine;
   log_(absl::StrCat("a channel stopped: ", engine::FaultText(engine.fault()), "; class 0x",

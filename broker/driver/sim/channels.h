@@ -25,6 +25,7 @@ struct SimChannel {
   std::shared_ptr<AddressSpace> space;
   std::shared_ptr<Memory> userd;
   uint64_t userd_offset = 0;
+  std::shared_ptr<Memory> notifier;  // where RM tells of errors; may be null
   bool stopped = false;
 };
 
@@ -43,7 +44,7 @@ class Channels {
 
  private:
   void Prune();
-  void Stop(SimChannel& channel);
+  void Stop(SimChannel& channel, BackingCount& backings);
 
   std::function<void(std::string_view)> log_;
   size_t faults_told_ = 0;

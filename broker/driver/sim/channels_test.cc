@@ -21,8 +21,8 @@ constexpr uint32_t kSystemMemory = 1u << 25;  // NVOS32_ATTR_LOCATION_PCI
 constexpr uint32_t kVaSpace = 0x5c000010, kMemory = 0x5c000011, kGroup = 0x5c000012, kChannel = 0x5c000013;
 constexpr uint64_t kBase = 0x2'0040'0000, kSize = 1 << 20;
 // Offsets in the memory.
-constexpr uint64_t kUserd = 0x0, kFifo = 0x1000, kPushbuffer = 0x2000, kSource = 0x10000, kTarget = 0x20000,
-                   kSemaphore = 0x30000;
+constexpr uint64_t kNotifier = 0x0, kUserd = 0x400, kFifo = 0x1000, kPushbuffer = 0x2000, kSource = 0x10000,
+                   kTarget = 0x20000, kSemaphore = 0x30000;
 constexpr uint32_t UVM_INITIALIZE = 0x30000001, UVM_REGISTER_GPU_VASPACE = 25,
                    UVM_MAP_EXTERNAL_ALLOCATION = 33, UVM_FREE = 34, UVM_REGISTER_GPU = 37,
                    UVM_CREATE_EXTERNAL_RANGE = 73;
@@ -109,6 +109,7 @@ class ChannelsTest : public ::testing::Test {
     Buffer params(360);
     Put<uint64_t>(params, 8, kBase + kFifo);
     Put<uint32_t>(params, 16, entries);
+    Put<uint32_t>(params, 0, kMemory);  // hObjectError
     Put<uint32_t>(params, 32, kMemory);
     Put<uint64_t>(params, 64, userd_offset);
     handle = kChannel;
@@ -182,6 +183,15 @@ TEST_F(ChannelsTest, ACopyFromNowhereStopsTheChannelAndIsTold) {
   EXPECT_EQ(memory_[kSemaphore], 0);
 }
 
+TEST_F(ChannelsTest, AnErrorIsWrittenWhereTheClientLooks) {
+  ASSERT_EQ(MakeChannel(), NV_OK);
+  Submit(CopyMethods(kBase + kSize, kBase + kTarget));
+  ASSERT_TRUE(AwaitWord(kNotifier + 12, 0xffff0000));
+  uint32_t info32;
+  std::memcpy(&info32, memory_ + kNotifier + 8, sizeof(info32));
+  EXPECT_EQ(info32, 31u) << "ROBUST_CHANNEL_FIFO_ERROR_MMU_ERR_FLT";
+}
+
 TEST_F(ChannelsTest, WhatUvmFreedTheChannelNoLongerSees) {
   Buffer free(24);
   Put<uint64_t>(free, 0, kBase);
@@ -210,9 +220,9 @@ TEST_F(ChannelsTest, AFreedChannelExecutesNothing) {
   ASSERT_EQ(guest_->Free(kChannel), NV_OK);
   Submit(CopyMethods(kBase + kSource, kBase + kTarget));
   // Another channel of the same memory but another ring proves that the engine ran.
-  ASSERT_EQ(MakeChannel(kUserd + 0x400), NV_OK);
+  ASSERT_EQ(MakeChannel(kUserd + 0x200), NV_OK);
   const uint32_t out_of_range = 8;
-  std::memcpy(memory_ + kUserd + 0x400 + 0x8c, &out_of_range, 4);
+  std::memcpy(memory_ + kUserd + 0x200 + 0x8c, &out_of_range, 4);
   EXPECT_NE(AwaitFault().find("malformed"), std::string::npos);
   EXPECT_EQ(memory_[kSemaphore], 0);
 }

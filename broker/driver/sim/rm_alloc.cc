@@ -59,8 +59,8 @@ std::shared_ptr<AddressSpace> SpaceOf(const Client& client, uint32_t handle) {
 
 // NV_CHANNEL_ALLOC_PARAMS
 namespace channel_params {
-constexpr size_t kGpFifoOffset = 8, kGpFifoEntries = 16, kContextShare = 24, kVaSpace = 28, kUserdMemory = 32,
-                 kUserdOffset = 64;
+constexpr size_t kObjectError = 0, kGpFifoOffset = 8, kGpFifoEntries = 16, kContextShare = 24, kVaSpace = 28,
+                 kUserdMemory = 32, kUserdOffset = 64;
 }  // namespace channel_params
 
 // Without memory for USERD or without an address space nobody can give the channel work: it only exists.
@@ -86,6 +86,8 @@ NvStatus InitChannel(EscapeContext& context, Client& client, Object& object, Byt
   object.channel->space = object.address_space;
   object.channel->userd = userd->memory;
   object.channel->userd_offset = userd_offset;
+  if (const Object* notifier = client.Find(params.U32(channel_params::kObjectError)))
+    object.channel->notifier = notifier->memory;
   return context.machine.channels.Add(object.channel) ? NV_OK : NV_ERR_INSUFFICIENT_RESOURCES;
 }
 

@@ -221,6 +221,16 @@ TEST_F(ChannelTest, ALaunchOfAProgramFaults) {
   EXPECT_EQ(host_.Get<uint32_t>(kSemaphore), 0u);
 }
 
+TEST_F(ChannelTest, ALaunchByAnInlineDescriptorFaults) {
+  Bind();
+  Inc(kCompute, 0x318, {0, 0x2064080, 0, 0});
+  SemaphoreMethods(1, 5);
+  Submit();
+  EXPECT_EQ(Run(), Channel::State::kFaulted);
+  EXPECT_EQ(channel_.fault(), Fault::kShaderLaunch);
+  EXPECT_EQ(host_.Get<uint32_t>(kSemaphore), 0u);
+}
+
 TEST_F(ChannelTest, AnEndlessCopyTakesManyTurnsAndEachIsBounded) {
   Bind();
   Inc(kCopy, 0x400,

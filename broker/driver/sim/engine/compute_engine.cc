@@ -25,6 +25,9 @@ constexpr uint32_t kOperationMask = 3, kOperationRelease = 0, kReportReduction =
 constexpr uint32_t kPcasSchedule = 1 << 1;
 constexpr uint32_t kActionNop = 0, kActionInvalidate = 1, kActionPrefetch = 8;
 
+// LOAD_INLINE_QMD_DATA: the words of a program's descriptor; the last one starts it.
+constexpr uint32_t kInlineQmdBegin = 0x320, kInlineQmdEnd = 0x420;
+
 constexpr uint64_t kAddressUpperMask = 0x1ffff;
 
 }  // namespace
@@ -66,7 +69,7 @@ Fault ComputeEngine::Method(Host& host, uint32_t method, uint32_t data) {
     case SET_REPORT_SEMAPHORE_D:
       return Report(host, data);
     default:
-      return Fault::kNone;
+      return method >= kInlineQmdBegin && method < kInlineQmdEnd ? Fault::kShaderLaunch : Fault::kNone;
   }
 }
 
