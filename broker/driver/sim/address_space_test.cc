@@ -40,9 +40,11 @@ TEST(AddressSpaceTest, AMappingKeepsItsMemoryAliveAndNothingElseDoes) {
   ASSERT_EQ(space.Map(kPage, kPage, std::move(memory), 0), NV_OK);
   space.Resolve(kPage, 1);
   EXPECT_EQ(count.alive, 1u);
+  EXPECT_EQ(count.windows, 1u);
   space.Unmap(0, 100 * kPage);
   EXPECT_TRUE(watched.expired());
   EXPECT_EQ(count.alive, 0u);
+  EXPECT_EQ(count.windows, 0u);
 }
 
 TEST(AddressSpaceTest, NothingOutsideTheMemoryCanBeMapped) {

@@ -19,6 +19,9 @@ inline constexpr size_t kObjectsMax = 1u << 20;
 // Backing files (memfds) alive at once: each costs a descriptor of the broker, whose RLIMIT_NOFILE is 65536
 // or more.
 inline constexpr size_t kBackingsMax = 32768;
+// Pieces of those that the engine has mapped at once. The kernel allows a process 65530 mappings
+// (vm.max_map_count), and the worker must keep some for its own memory.
+inline constexpr size_t kWindowsMax = 32768;
 // Keys of live CPU mappings of one memory object; real programs map an object once or twice.
 inline constexpr size_t kMappingsPerObjectMax = 64;
 // One system-memory or virtual object: a sparse memfd costs nothing until touched, but its size must stay

@@ -47,9 +47,11 @@ class VideoCharge {
   uint64_t offset_ = 0;
 };
 
-// Counts the memfds alive, so that kBackingsMax holds over all guests of one driver.
+// Counts the memfds alive and their mappings in this process, so that kBackingsMax and kWindowsMax hold over
+// all guests of one driver.
 struct BackingCount {
   size_t alive = 0;
+  size_t windows = 0;
 };
 
 // A sealed memfd.
@@ -75,8 +77,8 @@ class Backing {
 class HostWindow {
  public:
   HostWindow() = default;
-  // Maps [offset, offset + size_bytes) of `backing`; empty when the machine cannot.
-  HostWindow(const Backing& backing, uint64_t offset, uint64_t size_bytes);
+  // Maps [offset, offset + size_bytes) of `backing`; empty when the machine cannot, or at the limit.
+  HostWindow(const Backing& backing, uint64_t offset, uint64_t size_bytes, BackingCount& count);
   HostWindow(const HostWindow&) = delete;
   HostWindow(HostWindow&& other) noexcept;
   HostWindow& operator=(HostWindow&& other) noexcept;
@@ -86,6 +88,7 @@ class HostWindow {
 
  private:
   std::span<uint8_t> bytes_;
+  BackingCount* count_ = nullptr;
 };
 
 enum class MemoryType : uint8_t { kSystem, kVideo, kVirtual, kRegisters, kHost };
