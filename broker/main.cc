@@ -72,6 +72,7 @@ absl::StatusOr<std::unique_ptr<SimDriver>> MakeDriver(const Flags& flags) {
   options.gpu = flags.sim_gpu;
   options.driver_version = flags.sim_driver_version;
   options.log = [](std::string_view what) { spdlog::info("the simulated driver does not know {}", what); };
+  options.log_fault = [](std::string_view what) { spdlog::warn("simulated GPU: {}", what); };
   return CreateSimDriver(options);
 }
 

@@ -4,7 +4,10 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
+#include <cstring>
+
 #include "preload/call.h"
+#include "preload/host_memory.h"
 #include "preload/placeholder.h"
 #include "preload/process.h"
 
@@ -111,14 +114,61 @@ void Replace(const FdSite& site, int received_fd) {
   }
 }
 
+// NVOS02_PARAMETERS, the argument of NV_ESC_RM_ALLOC_MEMORY.
+constexpr uint32_t kAllocMemory = 0x27, kAllocMemorySizeBytes = 56;
+constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = 0x71;
+constexpr uint32_t NV_ERR_NO_MEMORY = 0x51, NV_ERR_NOT_SUPPORTED = 0x56;
+
+template <typename T>
+T ReadField(const void* argument, size_t offset) {
+  T value;
+  std::memcpy(&value, static_cast<const uint8_t*>(argument) + offset, sizeof(value));
+  return value;
+}
+
+// The host program's memory that a call is about.
+struct HostRange {
+  uint64_t address = 0, size_bytes = 0;
+
+  explicit operator bool() const { return size_bytes != 0; }
+};
+
+// Requires that Gather accepted the call. Of other calls an empty range.
+HostRange RegisteredRange(const File& file, uint32_t request, const void* argument) {
+  if (file.device_class != DeviceClass::kGpu || abi::IocType(request) != abi::kEscapeType ||
+      abi::IocNumber(request) != kAllocMemory || abi::IocSize(request) != kAllocMemorySizeBytes ||
+      ReadField<uint32_t>(argument, 12) != NV01_MEMORY_SYSTEM_OS_DESCRIPTOR)
+    return {};
+  return {ReadField<uint64_t>(argument, 24), ReadField<uint64_t>(argument, 32) + 1};  // pMemory, limit
+}
+
+Answer AnswerStatus(void* argument, uint32_t status) {
+  std::memcpy(static_cast<uint8_t*>(argument) + 40, &status, sizeof(status));
+  return AnswerOf(0);
+}
+
 Answer ForwardIoctl(Session& session, const File& file, uint32_t request, void* argument) {
   GatheredCall call;
   if (const int error = Gather(*session.table, file.device_class, request, argument, &call); error != 0)
     return Fail(error);
+  const HostRange range = RegisteredRange(file, request, argument);
+  if (range && !CanShare(range.address, range.size_bytes))
+    return AnswerStatus(argument, NV_ERR_NOT_SUPPORTED);
   FileReference files[wire::kFilesPerCallMax];
   const uint32_t file_count = ReferFiles(call, files);
   const IoctlOutcome outcome = CallIoctl(session, file.file_id, call, {files, file_count});
+  if (outcome.received_fd >= 0 && range) {
+    const bool shared = ShareAs(range.address, range.size_bytes, outcome.received_fd);
+    CloseFd(outcome.received_fd);
+    // The object stays until its client ends: a machine without room for one mapping has other troubles.
+    return shared ? AnswerOf(outcome.error) : AnswerStatus(argument, NV_ERR_NO_MEMORY);
+  }
   if (outcome.received_fd >= 0) {
+    if (outcome.replace_segment == wire::kReplaceNothing && file.device_class == DeviceClass::kUvm) {
+      Park(outcome.received_fd);
+      mappable_files().Keep(file.file_id, outcome.received_fd);
+      return AnswerOf(outcome.error);
+    }
     if (const FdSite* site = FindSite(call, outcome)) Replace(*site, outcome.received_fd);
     CloseFd(outcome.received_fd);
   }
@@ -171,10 +221,25 @@ Answer IoctlDevice(int fd, uint32_t request, void* argument) {
   return ForwardIoctl(*session, file, request, argument);
 }
 
+int MappableFd(int fd) {
+  const ErrnoKeeper keep_errno;
+  File file;
+  if (!OwnsState() || FindInTable(fd, &file) != Owner::kOurs || file.device_class != DeviceClass::kUvm)
+    return fd;
+  const int mappable = mappable_files().Find(file.file_id);
+  if (mappable < 0) return fd;
+  // Gone behind our back (close_range), and the number may be somebody else's by now.
+  const FdTable::Entry entry = fd_table().Get(mappable);
+  const bool ours = entry.byte == FdTable::kPrivate && IdentityOfFd(mappable) == entry.identity;
+  return ours ? mappable : fd;
+}
+
 Answer CloseKnown(int fd) {
   if (!OwnsState()) return {};
   const FdTable::Entry entry = fd_table().Get(fd);
-  if (entry.byte == FdTable::kPrivate && IdentityOfFd(fd) == entry.identity) return Fail(EBADF);
+  const bool current = IdentityOfFd(fd) == entry.identity;
+  if (entry.byte == FdTable::kPrivate && current) return Fail(EBADF);
+  if (entry.byte == static_cast<uint8_t>(DeviceClass::kUvm) && current) mappable_files().Drop(entry.file_id);
   fd_table().Clear(fd);
   return {};
 }

@@ -147,6 +147,18 @@ int Hook_close(int fd) { return Close(real().close, fd); }
 int Hook___close(int fd) NVSHIM_EXPORT(__close);
 int Hook___close(int fd) { return Close(real().__close, fd); }
 
+// ---- mmap ----
+
+#define NVSHIM_MMAP(symbol)                                                                            \
+  void* Hook_##symbol(void* address, size_t length, int protection, int flags, int fd, off_t offset)   \
+      NVSHIM_EXPORT(symbol);                                                                           \
+  void* Hook_##symbol(void* address, size_t length, int protection, int flags, int fd, off_t offset) { \
+    if (fd_table().Byte(fd) != FdTable::kUnknown) fd = MappableFd(fd);                                 \
+    return real().symbol(address, length, protection, flags, fd, offset);                              \
+  }
+NVSHIM_MMAP(mmap)
+NVSHIM_MMAP(mmap64)
+
 // ---- stat ----
 
 #define NVSHIM_STAT(symbol)                                                    \

@@ -11,6 +11,7 @@ namespace nvshim::preload {
 namespace {
 
 constinit FdTable g_fd_table;
+constinit MappableFiles g_mappable_files;
 constinit std::atomic<Session*> g_session{nullptr};
 constinit FutexLock g_connect_lock;
 constinit std::atomic<int> g_owner_pid{0};
@@ -33,6 +34,7 @@ void ResetInChild() {
   if (Session* session = g_session.exchange(nullptr, std::memory_order_relaxed))
     session->channel.CloseInChild();
   g_connect_lock.Reset();
+  g_mappable_files.DropAll();  // mappings were inherited; nothing is mapped anew through a parent's session
   g_fd_table.Reset();
 }
 
@@ -55,8 +57,6 @@ bool ResetUntoldChild(int pid) {
   while (g_fork_page.mark.load(std::memory_order_acquire) == kResetting) Syscall(SYS_sched_yield);
   return g_owner_pid.load(std::memory_order_relaxed) == pid;
 }
-
-void Park(int fd) { g_fd_table.Set(fd, {FdTable::kPrivate, IdentityOfFd(fd), 0}); }
 
 // Zeroed memory, as large as a session.
 void* MapSession() {
@@ -98,6 +98,7 @@ Session* Connect(int* error) {
   session->region = result.region;
   session->channel.Open(result.channel_fd, result.doorbell_fd);
   session->lanes.Open(result.region, &session->channel, /*may_spin=*/true);
+  g_mappable_files.DropAll();
   g_fd_table.Reset();  // files of an earlier session have to be claimed again
   Park(result.channel_fd);
   Park(result.doorbell_fd);
@@ -120,6 +121,10 @@ bool Session::HasGpu(uint32_t minor) const {
 }
 
 FdTable& fd_table() { return g_fd_table; }
+
+MappableFiles& mappable_files() { return g_mappable_files; }
+
+void Park(int fd) { g_fd_table.Set(fd, {FdTable::kPrivate, IdentityOfFd(fd), 0}); }
 
 bool OwnsState() {
   const int pid = Pid();

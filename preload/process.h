@@ -21,6 +21,7 @@
 #include "preload/fd_table.h"
 #include "preload/handshake.h"
 #include "preload/lane.h"
+#include "preload/mappable.h"
 #include "preload/pool.h"
 #include "proto/abi/spec.h"
 
@@ -44,6 +45,12 @@ struct Session {
 
 // The cache of all fds of this process.
 FdTable& fd_table();
+
+// What the UVM files of this process are mapped as.
+MappableFiles& mappable_files();
+
+// Marks one of our own descriptors, so that the host program cannot close it by accident.
+void Park(int fd);
 
 // True when this process may change the state of this library. False in a vfork child and in anything else
 // that shares its parent's memory: such a caller passes everything through. In a forked child that no atfork

@@ -125,6 +125,13 @@ int RawRemove(const char* path) {
   return Answer(result == -EISDIR ? Syscall(SYS_rmdir, path) : result);
 }
 
+void* RawMmap(void* address, size_t length, int protection, int flags, int fd, off_t offset) {
+  const long result = Syscall(SYS_mmap, address, length, protection, flags, fd, offset);
+  if (result >= 0 || result < -4095) return reinterpret_cast<void*>(result);
+  errno = static_cast<int>(-result);
+  return reinterpret_cast<void*>(-1);  // MAP_FAILED
+}
+
 template <typename Fn>
 void Upgrade(Fn** entry, const char* name) {
   if (void* next = OldDlsym(RTLD_NEXT, name))

@@ -5,6 +5,7 @@
 #ifndef PRELOAD_REAL_H_
 #define PRELOAD_REAL_H_
 
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -35,6 +36,7 @@ using ChmodFn = int(const char*, mode_t);
 using ChownFn = int(const char*, uid_t, gid_t);
 using SymlinkFn = int(const char*, const char*);
 using UnlinkFn = int(const char*);
+using MmapFn = void*(void*, size_t, int, int, int, off_t);
 
 // Each hooked name, its type, and the version that needs no libc. struct stat64 is struct stat on x86-64, so
 // the names with and without 64 share a type.
@@ -82,7 +84,9 @@ using UnlinkFn = int(const char*);
   X(lchown, ChownFn, RawLchown)            \
   X(symlink, SymlinkFn, RawSymlink)        \
   X(unlink, UnlinkFn, RawUnlink)           \
-  X(remove, UnlinkFn, RawRemove)
+  X(remove, UnlinkFn, RawRemove)           \
+  X(mmap, MmapFn, RawMmap)                 \
+  X(mmap64, MmapFn, RawMmap)
 
 struct RealFunctions {
 #define NVSHIM_MEMBER(name, type, raw) type* name;

@@ -53,6 +53,9 @@ struct ReplyIoctl {
   DriverFileId mapping = 0;
   uint32_t replace_segment = 0;
   uint32_t replace_field_offset = 0;
+  // When not 0: the descriptor that this driver file is mapped as goes to the guest and replaces nothing. The
+  // driver file stays open.
+  DriverFileId mappable = 0;
 };
 
 // The worker drops its end of the placeholder.

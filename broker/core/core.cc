@@ -5,12 +5,11 @@
 #include <utility>
 
 #include "broker/core/limits.h"
+#include "broker/core/rm_calls.h"
 #include "broker/core/translate.h"
 
 namespace nvshim::broker {
 namespace {
-
-constexpr uint32_t NV_ESC_REGISTER_FD = 201;
 
 // O_RDWR, O_ACCMODE and O_NONBLOCK of Linux, as numbers: frames carry them so.
 constexpr uint32_t kReadWrite = 2;
@@ -32,6 +31,18 @@ void TrimOriginal(PendingCall& pending) {
 
 bool IsRegisterFd(const File& file, const PendingCall& pending) {
   return file.node.device_class == DeviceClass::kGpu && pending.checked.spec->number == NV_ESC_REGISTER_FD;
+}
+
+// Memory of the guest's own: no fd is named, but a file with the mmap context has to go back, whose pages
+// take the place of the guest's.
+bool RegistersHostMemory(const File& file, const CheckedCall& checked, const DriverCall& call) {
+  return file.node.device_class == DeviceClass::kGpu && checked.spec->number == NV_ESC_RM_ALLOC_MEMORY &&
+         Get<uint32_t>(call.Bytes(0), kClassOffset) == NV01_MEMORY_SYSTEM_OS_DESCRIPTOR;
+}
+
+// From here on the guest may map the file, at any time and without a further call.
+bool IsUvmInitialize(const File& file, const PendingCall& pending) {
+  return file.node.device_class == DeviceClass::kUvm && pending.checked.spec->number == UVM_INITIALIZE;
 }
 
 }  // namespace
@@ -249,6 +260,12 @@ std::optional<Refusal> Core::AttachFiles(Guest& guest, const IoctlRequested& eve
   for (const abi::FdField& fd : pending.checked.spec->fds)
     if (fd.use != abi::FdUse::kCookie)
       if (auto refusal = AttachFile(guest, event, fd, pending, call)) return refusal;
+  if (RegistersHostMemory(file, pending.checked, call)) {
+    call.files.clear();
+    pending.wants_mapping = true;
+    pending.named_file = file.id;  // a fresh one of the same node
+    pending.fd_offset = kMemoryFdOffset;
+  }
   if (IsRegisterFd(file, pending)) {
     const File* ctl = guest.files.Find(pending.named_file);
     if (ctl->node.device_class != DeviceClass::kCtl)
@@ -311,6 +328,7 @@ void Core::On(DriverReturned event, Actions* actions) {
       actions->push_back(DriverClose{pending->mapping});
     }
   }
+  if (succeeded && !process->gone && IsUvmInitialize(*file, *pending)) reply.mappable = file->driver_file;
   actions->push_back(std::move(reply));
   if (!pending->wants_mapping) EndUse(*guest, event.token.guest, pending->named_file, actions);
   EndUse(*guest, event.token.guest, pending->file, actions);

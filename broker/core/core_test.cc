@@ -181,6 +181,47 @@ TEST_F(CoreTest, AFailedMappingClosesItsFreshFile) {
   EXPECT_FALSE(open_.contains(last_file_));
 }
 
+TEST_F(CoreTest, RegisteredHostMemoryGetsAFreshFileToCarryItsPages) {
+  const FileId ctl = Open(kA), gpu = Open(kA, kGpu);
+  const uint32_t client = NewClient(kA, ctl);
+  Call(kA, gpu, Request(Escape(0xc9, 4), 4).U32(0, 0, 33).File(0, 0, ctl));
+  const Request memory = Request(Escape(0x27, 56), 56)
+                             .U32(0, 0, client)
+                             .U32(0, 8, 0x5c000001)
+                             .U32(0, 12, 0x71)
+                             .U64(0, 24, 0x7fff2000)
+                             .U64(0, 32, 0xfff)
+                             .U32(0, 48, 0xffffffff);
+  const ReplyIoctl reply = Call(kA, gpu, memory);
+  const auto* open = LastOf<DriverOpen>(actions_);
+  ASSERT_NE(open, nullptr);
+  EXPECT_EQ(open->node.device_class, DeviceClass::kGpu);
+  EXPECT_EQ(sent_.call.File(0, 48), last_file_);
+  EXPECT_EQ(reply.mapping, last_file_);
+  EXPECT_EQ(At(reply, 0, 24), 0x7fff2000u) << "the guest's address stays its own";
+  answer_ = [](DriverCall& call) {
+    Put<uint32_t>(call.Bytes(0), 40, 0x51);
+    return 0;
+  };
+  EXPECT_EQ(Call(kA, gpu, memory).mapping, 0u);
+  EXPECT_FALSE(open_.contains(last_file_));
+}
+
+TEST_F(CoreTest, AUvmFileIsMappableFromItsInitialisationOn) {
+  const FileId uvm = Open(kA, kUvm);
+  const DriverFileId driver_file = last_file_;
+  const ReplyIoctl reply = Call(kA, uvm, Request(0x30000001, 16));
+  EXPECT_EQ(reply.mappable, driver_file);
+  EXPECT_EQ(reply.mapping, 0u);
+  EXPECT_TRUE(open_.contains(driver_file)) << "and stays open";
+  EXPECT_EQ(Call(kA, uvm, Request(0x17, 16)).mappable, 0u) << "told once";
+  answer_ = [](DriverCall& call) {
+    Put<uint32_t>(call.Bytes(0), 8, 0x1f);
+    return 0;
+  };
+  EXPECT_EQ(Call(kA, uvm, Request(0x30000001, 16)).mappable, 0u) << "nor after a failure";
+}
+
 TEST_F(CoreTest, WithoutAFreshFileThereIsNoMapping) {
   const FileId ctl = Open(kA), onto = Open(kA, kGpu);
   const uint32_t client = NewClient(kA, ctl);

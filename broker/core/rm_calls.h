@@ -16,11 +16,15 @@ inline constexpr uint32_t NV_ESC_RM_DUP_OBJECT = 0x34;
 inline constexpr uint32_t NV_ESC_RM_VID_HEAP_CONTROL = 0x4a;
 inline constexpr uint32_t NV_ESC_REGISTER_FD = 201;
 
+// Of /dev/nvidia-uvm: from then on the guest may map the file (uvm_linux_ioctl.h).
+inline constexpr uint32_t UVM_INITIALIZE = 0x30000001;
+
 // Where handles and classes stand in the structs of the RM escapes above.
 inline constexpr uint32_t kParentOffset = 4;       // of all of them
 inline constexpr uint32_t kObjectOffset = 8;       // hObjectNew, hObjectOld, hObject
 inline constexpr uint32_t kClassOffset = 12;       // NVOS02, NVOS21, NVOS64
 inline constexpr uint32_t kMemoryOffset = 24;      // pMemory of NVOS02
+inline constexpr uint32_t kMemoryFdOffset = 48;    // fd of nv_ioctl_nvos02_parameters_with_fd
 inline constexpr uint32_t kFunctionOffset = 8;     // NVOS32
 inline constexpr uint32_t kHeapObjectOffset = 44;  // hMemory of NVOS32 AllocSize and Free
 

@@ -119,7 +119,7 @@ bool FrameCodec::Reply(ServerLane& lane, Region& region, const ReplyIoctl& actio
   }
   if (with_fd) {
     ioctl_reply_.set_fds(1);
-    ioctl_reply_.set_replace_segment(action.replace_segment);
+    ioctl_reply_.set_replace_segment(action.mappable != 0 ? wire::kReplaceNothing : action.replace_segment);
     ioctl_reply_.set_replace_field_offset(action.replace_field_offset);
   }
   std::array<char, wire::kBodySizeBytesMax> bytes;

@@ -407,7 +407,7 @@ void Worker::Do(ReplyOpen action) {
 // The file that carries the mmap context goes to the guest and is closed here at once: the guest's descriptor
 // and its mappings keep what they need alive.
 bool Worker::SendMapping(ProcessPort& port, const ReplyIoctl& action) {
-  const MapResult mapped = driver_->Map(action.mapping);
+  const MapResult mapped = driver_->Map(action.mapping != 0 ? action.mapping : action.mappable);
   if (mapped.error != 0)
     return false;  // the call succeeded without installing a context: nothing to hand out
   const Fd fd(mapped.fd);
@@ -418,7 +418,7 @@ void Worker::Do(ReplyIoctl action) {
   ProcessPort* port = PortOf(action.token);
   if (port != nullptr) {
     const uint32_t lane = action.token.lane;
-    const bool with_fd = action.mapping != 0 && SendMapping(*port, action);
+    const bool with_fd = (action.mapping != 0 || action.mappable != 0) && SendMapping(*port, action);
     if (!codec_.Reply(port->lanes[lane], port->transport->region(), action, port->places[lane], with_fd))
       port->broken = true;
     port->WakeIfWaiting(lane);

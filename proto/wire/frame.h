@@ -57,6 +57,9 @@ inline constexpr uint32_t kBodySizeBytesMax = 1024;
 // The deepest call known (NV00FD batches) names 5 buffers; the struct itself and its parameters make 7.
 inline constexpr uint32_t kSegmentsPerCallMax = 8;
 
+// IoctlReply.replace_segment: the descriptor replaces nothing; it is what the file of the call is mapped as.
+inline constexpr uint32_t kReplaceNothing = 0xffffffff;
+
 // NV_ESC_EXPORT_TO_DMABUF_FD and the wrappers name one file, UVM_MM_INITIALIZE one.
 inline constexpr uint32_t kFilesPerCallMax = 4;
 

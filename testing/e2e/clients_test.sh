@@ -1,5 +1,6 @@
 #!/bin/bash
-# Law: NVIDIA's own unmodified nvidia-smi and libcuda, as guests, see the GPU that the broker simulates.
+# Law: NVIDIA's own unmodified nvidia-smi and libcuda, as guests, see the GPU that the broker simulates, and copy memory
+# to it and back.
 # usage: clients_test.sh GPU NAME MEMORY_MIB. The libraries are fetched once into the user's cache; without them, and
 # without a mirror to fetch them from, the test is skipped.
 set -euo pipefail
@@ -53,6 +54,12 @@ expect "$csv" "^$name, $memory_mib MiB, ${version//./\\.}, $uuid\$"
 
 # The same GPU has the same UUID for every guest.
 [[ $(grep -oE "$uuid" <<<"$csv") == $(grep -oE "$uuid" <<<"$list") ]] || fail "the UUID changes between two guests"
+
+copied=$(guest testing/clients/copy_memory)
+expect "$copied" '^all copies are equal$'
+
+refused=$(guest testing/clients/refused_kernel)
+expect "$refused" '^a kernel ends with error 719$'
 
 queried=$(guest testing/clients/query_devices)
 expect "$queried" "$name"

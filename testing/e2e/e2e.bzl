@@ -70,7 +70,9 @@ def clients_test(gpu, product, memory_mib):
         ],
         data = [
             ":guest",
+            "//testing/clients:copy_memory",
             "//testing/clients:query_devices",
+            "//testing/clients:refused_kernel",
         ],
         # external: the libraries lie outside of the build, and a skipped run must not be remembered.
         tags = E2E_TAGS + [

@@ -19,6 +19,9 @@ inline constexpr size_t kObjectsMax = 1u << 20;
 // Backing files (memfds) alive at once: each costs a descriptor of the broker, whose RLIMIT_NOFILE is 65536
 // or more.
 inline constexpr size_t kBackingsMax = 32768;
+// Pieces of those that the engine has mapped at once. The kernel allows a process 65530 mappings
+// (vm.max_map_count), and the worker must keep some for its own memory.
+inline constexpr size_t kWindowsMax = 32768;
 // Keys of live CPU mappings of one memory object; real programs map an object once or twice.
 inline constexpr size_t kMappingsPerObjectMax = 64;
 // One system-memory or virtual object: a sparse memfd costs nothing until touched, but its size must stay
@@ -26,6 +29,11 @@ inline constexpr size_t kMappingsPerObjectMax = 64;
 inline constexpr uint64_t kObjectBytesMax = 1ull << 46;
 // Ranges, range groups and registered GPUs of one UVM file. A default context has about 80 ranges.
 inline constexpr size_t kUvmEntriesMax = 65536;
+// Channels alive at once, of all guests of one driver. A default context has 32; the real GPU has 2048 per
+// runlist.
+inline constexpr size_t kChannelsMax = 16384;
+// Channels that stopped, until they are only stopped and no longer logged.
+inline constexpr size_t kFaultsToldMax = 1024;
 // Distinct unknown numbers remembered so that each is logged once; further ones are counted only.
 inline constexpr size_t kUnknownNumbersMax = 1024;
 // GPUs of one simulated machine; NV0000_CTRL_GPU_MAX_ATTACHED_GPUS is 32.

@@ -16,8 +16,8 @@ File::~File() {
 }
 
 Machine::Machine(const Profile& profile, uint32_t gpu_count, std::string version,
-                 std::function<void(std::string_view)> log)
-    : version_(std::move(version)), unknowns(std::move(log)) {
+                 std::function<void(std::string_view)> log, std::function<void(std::string_view)> log_fault)
+    : version_(std::move(version)), unknowns(std::move(log)), channels(std::move(log_fault)) {
   for (uint32_t minor = 0; minor < gpu_count; ++minor) {
     gpus_.push_back(MakeGpu(profile, minor));
     heaps_.push_back(std::make_unique<VideoHeap>(profile.heap_bytes()));
@@ -43,6 +43,11 @@ DriverFileId Machine::AddFile(DeviceNode node) {
   file->node = node;
   files_.emplace(next_file_, std::move(file));
   return next_file_++;
+}
+
+std::shared_ptr<Backing> Machine::UvmBacking(File& file) {
+  if (file.mapping == nullptr) file.mapping = Backing::Make(kUvmFileBytes, backings);
+  return file.mapping;
 }
 
 File* Machine::FindFile(DriverFileId id) {

@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "broker/driver/driver.h"
+#include "broker/driver/sim/channels.h"
 #include "broker/driver/sim/memory.h"
 #include "broker/driver/sim/object_tree.h"
 #include "broker/driver/sim/profile.h"
@@ -36,6 +37,10 @@ struct File {
   ~File();
 };
 
+// A UVM file is mapped at offset == address, so its file spans the user half of the address space; it stays
+// sparse.
+inline constexpr uint64_t kUvmFileBytes = uint64_t{1} << 47;
+
 class Machine {
   // Destroyed after the objects and files that hold shares of it.
   std::string version_;
@@ -44,7 +49,7 @@ class Machine {
 
  public:
   Machine(const Profile& profile, uint32_t gpu_count, std::string version,
-          std::function<void(std::string_view)> log);
+          std::function<void(std::string_view)> log, std::function<void(std::string_view)> log_fault = {});
 
   const std::string& version() const { return version_; }
   const std::vector<Gpu>& gpus() const { return gpus_; }
@@ -59,11 +64,16 @@ class Machine {
   File* FindFile(DriverFileId id);
   void RemoveFile(DriverFileId id);
 
+  // The memfd behind a UVM file, made when first needed: byte N of it is what the guest sees at address N.
+  // Null with errno set when it cannot be made.
+  std::shared_ptr<Backing> UvmBacking(File& file);
+
   // The ctl file whose clients `id` may use: the one it registered to, or itself.
   DriverFileId CtlFileOf(DriverFileId id);
 
   BackingCount backings;
   Unknowns unknowns;
+  Channels channels;
   ObjectTree tree;
   uint64_t memblock_size = 0;     // NV_ESC_SYS_PARAMS sets it once
   uint64_t next_mapping_key = 0;  // see rm_memory.cc

@@ -62,4 +62,42 @@ Backing::~Backing() {
 
 int Backing::Duplicate() const { return fcntl(fd_, F_DUPFD_CLOEXEC, 0); }
 
+HostWindow::HostWindow(const Backing& backing, uint64_t offset, uint64_t size_bytes, BackingCount& count) {
+  if (count.windows >= kWindowsMax) return;
+  // Not reserved: what counts is what the guest has touched, and that is in the memfd already.
+  void* at = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, backing.fd(),
+                  static_cast<off_t>(offset));
+  if (at == MAP_FAILED) return;
+  bytes_ = {static_cast<uint8_t*>(at), static_cast<size_t>(size_bytes)};
+  count_ = &count;
+  ++count.windows;
+}
+
+HostWindow::HostWindow(HostWindow&& other) noexcept
+    : bytes_(std::exchange(other.bytes_, {})), count_(std::exchange(other.count_, nullptr)) {}
+
+HostWindow& HostWindow::operator=(HostWindow&& other) noexcept {
+  std::swap(bytes_, other.bytes_);
+  std::swap(count_, other.count_);
+  return *this;
+}
+
+HostWindow::~HostWindow() {
+  if (count_ == nullptr) return;
+  munmap(bytes_.data(), bytes_.size());
+  --count_->windows;
+}
+
+std::span<uint8_t> Memory::Bytes(BackingCount& count) {
+  // Virtual memory is addresses only, and registers are not memory.
+  if (type == MemoryType::kVirtual || type == MemoryType::kRegisters) return {};
+  // Host memory has what was made for its caller, or nothing.
+  if (type == MemoryType::kHost && backing == nullptr) return {};
+  if (window.bytes().empty()) {
+    if (backing == nullptr) backing = Backing::Make(size_bytes, count);
+    if (backing != nullptr) window = HostWindow(*backing, backing_offset, size_bytes, count);
+  }
+  return window.bytes();
+}
+
 }  // namespace nvshim::broker::sim

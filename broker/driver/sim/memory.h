@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 namespace nvshim::broker::sim {
 
@@ -46,9 +47,11 @@ class VideoCharge {
   uint64_t offset_ = 0;
 };
 
-// Counts the memfds alive, so that kBackingsMax holds over all guests of one driver.
+// Counts the memfds alive and their mappings in this process, so that kBackingsMax and kWindowsMax hold over
+// all guests of one driver.
 struct BackingCount {
   size_t alive = 0;
+  size_t windows = 0;
 };
 
 // A sealed memfd.
@@ -63,10 +66,29 @@ class Backing {
 
   // A new descriptor of it for the caller, or -1 with errno.
   int Duplicate() const;
+  int fd() const { return fd_; }
 
  private:
   int fd_;
   BackingCount& count_;
+};
+
+// A part of a Backing in this process' address space. Guests write to it at any time; it cannot shrink.
+class HostWindow {
+ public:
+  HostWindow() = default;
+  // Maps [offset, offset + size_bytes) of `backing`; empty when the machine cannot, or at the limit.
+  HostWindow(const Backing& backing, uint64_t offset, uint64_t size_bytes, BackingCount& count);
+  HostWindow(const HostWindow&) = delete;
+  HostWindow(HostWindow&& other) noexcept;
+  HostWindow& operator=(HostWindow&& other) noexcept;
+  ~HostWindow();
+
+  std::span<uint8_t> bytes() const { return bytes_; }
+
+ private:
+  std::span<uint8_t> bytes_;
+  BackingCount* count_ = nullptr;
 };
 
 enum class MemoryType : uint8_t { kSystem, kVideo, kVirtual, kRegisters, kHost };
@@ -79,6 +101,12 @@ struct Memory {
   uint32_t gpu = 0;
   VideoCharge charge;
   std::shared_ptr<Backing> backing;  // null until mapped
+  uint64_t backing_offset = 0;       // of the first byte; not 0 in files that span an address space
+  HostWindow window;                 // empty until the engine asks
+
+  // What the engine sees of it, from the first byte to the last; empty when it has no bytes, or the machine
+  // is short of descriptors or address space.
+  std::span<uint8_t> Bytes(BackingCount& count);
 };
 
 inline constexpr uint64_t kUserModeRegionBytes = 64 << 10;  // the doorbell page of a *_USERMODE_A object

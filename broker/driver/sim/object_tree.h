@@ -21,6 +21,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "broker/driver/driver.h"
+#include "broker/driver/sim/address_space.h"
+#include "broker/driver/sim/channels.h"
 #include "broker/driver/sim/class_rules.h"
 #include "broker/driver/sim/memory.h"
 #include "broker/driver/sim/nv.h"
@@ -39,6 +41,8 @@ struct Object {
   absl::flat_hash_set<uint32_t> dependents;  // objects that need this one
 
   std::shared_ptr<Memory> memory;                    // of memory objects
+  std::shared_ptr<AddressSpace> address_space;       // of address spaces, and of what runs in one
+  std::shared_ptr<SimChannel> channel;               // of channels
   absl::flat_hash_map<uint64_t, uint64_t> mappings;  // CPU mappings: key address -> length
 };
 

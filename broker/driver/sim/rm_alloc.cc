@@ -51,6 +51,46 @@ NvStatus InitDevice(EscapeContext& context, Object& object, Bytes alloc_params) 
   return NV_OK;
 }
 
+// The address space of the object `handle`; null when there is none.
+std::shared_ptr<AddressSpace> SpaceOf(const Client& client, uint32_t handle) {
+  const Object* object = client.Find(handle);
+  return object == nullptr ? nullptr : object->address_space;
+}
+
+// NV_CHANNEL_ALLOC_PARAMS
+namespace channel_params {
+constexpr size_t kObjectError = 0, kGpFifoOffset = 8, kGpFifoEntries = 16, kContextShare = 24, kVaSpace = 28,
+                 kUserdMemory = 32, kUserdOffset = 64;
+}  // namespace channel_params
+
+// Without memory for USERD or without an address space nobody can give the channel work: it only exists.
+NvStatus InitChannel(EscapeContext& context, Client& client, Object& object, Bytes params) {
+  for (size_t offset : {channel_params::kContextShare, channel_params::kVaSpace})
+    if (const NvStatus status = NeedAt(context, client, object, params, offset); status != NV_OK)
+      return status;
+  object.address_space = SpaceOf(client, params.U32(channel_params::kVaSpace));
+  if (object.address_space == nullptr)
+    object.address_space = SpaceOf(client, params.U32(channel_params::kContextShare));
+  if (object.address_space == nullptr) object.address_space = SpaceOf(client, object.parent);
+  const uint32_t userd_handle = params.U32(channel_params::kUserdMemory);
+  if (userd_handle == 0 || object.address_space == nullptr) return NV_OK;
+
+  const Object* userd = client.Find(userd_handle);
+  if (userd == nullptr || userd->memory == nullptr) return NV_ERR_INVALID_OBJECT;
+  const uint64_t userd_offset = params.U64(channel_params::kUserdOffset);
+  const uint32_t entries = params.U32(channel_params::kGpFifoEntries);
+  if (entries == 0 || userd_offset % 4 != 0 || userd->memory->size_bytes < engine::kUserdBytes ||
+      userd_offset > userd->memory->size_bytes - engine::kUserdBytes)
+    return NV_ERR_INVALID_ARGUMENT;
+  object.channel = std::make_shared<SimChannel>(params.U64(channel_params::kGpFifoOffset), entries);
+  object.channel->space = object.address_space;
+  object.channel->userd = userd->memory;
+  object.channel->userd_offset = userd_offset;
+  if (const Object* notifier = client.Find(params.U32(channel_params::kObjectError)))
+    object.channel->notifier = notifier->memory;
+  return context.machine.channels.Add(object.channel) ? NV_OK : NV_ERR_INSUFFICIENT_RESOURCES;
+}
+
 // What a class does beyond existing. On failure the caller frees the object.
 NvStatus InitObject(EscapeContext& context, Client& client, Object& object, Bytes alloc_params) {
   switch (object.kind) {
@@ -69,16 +109,19 @@ NvStatus InitObject(EscapeContext& context, Client& client, Object& object, Byte
       object.memory->size_bytes = kUserModeRegionBytes;
       object.memory->gpu = object.gpu;
       return NV_OK;
+    case Kind::kVaSpace:
+      object.address_space = std::make_shared<AddressSpace>(context.machine.backings);
+      return NV_OK;
     case Kind::kContextShare:
-      return NeedAt(context, client, object, alloc_params, 0);  // hVASpace
+      object.address_space = SpaceOf(client, alloc_params.U32(0));  // hVASpace
+      return NeedAt(context, client, object, alloc_params, 0);
     case Kind::kChannelGroup:
-      return NeedAt(context, client, object, alloc_params, 8);  // hVASpace
+      object.address_space = SpaceOf(client, alloc_params.U32(8));  // hVASpace
+      return NeedAt(context, client, object, alloc_params, 8);
     case Kind::kContextDma:
       return NeedAt(context, client, object, alloc_params, 8);  // hMemory
-    case Kind::kChannel: {
-      const NvStatus status = NeedAt(context, client, object, alloc_params, 24);            // hContextShare
-      return status != NV_OK ? status : NeedAt(context, client, object, alloc_params, 28);  // hVASpace
-    }
+    case Kind::kChannel:
+      return InitChannel(context, client, object, alloc_params);
     default:
       return NV_OK;
   }
@@ -158,12 +201,14 @@ NvStatus RmDupObject(EscapeContext& context, Bytes params) {
   if (rule == nullptr || !MayBeDuplicated(source->kind)) return NV_ERR_INVALID_ARGUMENT;
 
   const std::shared_ptr<Memory> memory = source->memory;
+  const std::shared_ptr<AddressSpace> address_space = source->address_space;
   const uint32_t gpu = source->gpu;
   Object* object = nullptr;
   const NvStatus status =
       context.machine.tree.Allocate(*client, params.U32(4), params.U32(8), *rule, &object);
   if (status != NV_OK) return status;
   object->memory = memory;
+  object->address_space = address_space;
   object->gpu = gpu;
   params.PutU32(8, object->handle);
   return NV_OK;

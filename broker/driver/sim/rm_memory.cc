@@ -146,6 +146,21 @@ NvStatus InitMemoryObject(Machine& machine, Client& client, Object& object, Byte
   return NV_OK;
 }
 
+namespace {
+
+// The caller's pages are out of reach: it maps this memfd in their place. Without a file to carry it there is
+// nothing that both sides see.
+NvStatus BackHostMemory(EscapeContext& context, Memory& memory) {
+  File* file = context.machine.FindFile(context.call.File(0, 48));
+  if (file == nullptr || file == &context.file || file->mapping != nullptr) return NV_ERR_NOT_SUPPORTED;
+  memory.backing = Backing::Make(memory.size_bytes, context.machine.backings);
+  if (memory.backing == nullptr) return NV_ERR_NO_MEMORY;
+  file->mapping = memory.backing;
+  return NV_OK;
+}
+
+}  // namespace
+
 NvStatus RmAllocMemory(EscapeContext& context, Bytes params) {
   Client* client = context.FindClient(params.U32(0));
   if (client == nullptr) return NV_ERR_INVALID_CLIENT;
@@ -169,6 +184,7 @@ NvStatus RmAllocMemory(EscapeContext& context, Bytes params) {
       context.machine.tree.Allocate(*client, params.U32(4), params.U32(8), *FindClass(class_number), &object);
   if (status != NV_OK) return status;
   status = GiveMemory(context.machine, *object, {type, params.U64(32) + 1, false, 0});  // limit
+  if (status == NV_OK && type == MemoryType::kHost) status = BackHostMemory(context, *object->memory);
   if (status != NV_OK) {
     context.machine.tree.Free(*client, object->handle);
     return status;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "broker/driver/sim/engine_thread.h"
 #include "broker/driver/sim/escapes.h"
 #include "broker/driver/sim/limits.h"
 #include "broker/driver/sim/machine.h"
@@ -19,20 +20,18 @@
 namespace nvshim::broker {
 namespace {
 
-using sim::Backing;
 using sim::File;
 
 // Where Linux' dynamic character majors usually put nvidia-uvm; any number does as long as stat and
 // /proc/devices agree.
 constexpr uint32_t kUvmMajor = 510;
-// A UVM file is mapped at offset == address, so its file spans the user half of the address space; it stays
-// sparse.
-constexpr uint64_t kUvmFileBytes = uint64_t{1} << 47;
 
 class SimDriverImpl final : public SimDriver {
  public:
   SimDriverImpl(const SimOptions& options, const sim::Profile& profile, const abi::Table& table)
-      : table_(table), machine_(profile, options.gpu_count, options.driver_version, options.log) {
+      : table_(table),
+        machine_(profile, options.gpu_count, options.driver_version, options.log, options.log_fault),
+        engine_(mutex_, machine_) {
     info_.version = options.driver_version;
     info_.uvm_major = kUvmMajor;
     for (const sim::Gpu& gpu : machine_.gpus())
@@ -54,25 +53,16 @@ class SimDriverImpl final : public SimDriver {
     File* file = machine_.FindFile(id);
     if (file == nullptr) return EBADF;
     if (!WellFormed(call)) return EINVAL;
-    sim::EscapeContext context{machine_, *file, id, machine_.CtlFileOf(id), call};
-    switch (file->node.device_class) {
-      case DeviceClass::kCtl:
-      case DeviceClass::kGpu:
-        return sim::RunEscape(context);
-      case DeviceClass::kUvm:
-        return sim::RunUvm(context, table_);
-      case DeviceClass::kUvmTools:
-        return EINVAL;
-    }
-    return EINVAL;
+    const int error = Dispatch(id, *file, call);
+    engine_.Wake();  // the call may have made the first channel
+    return error;
   }
 
   MapResult Map(DriverFileId id) override {
     const std::lock_guard lock(mutex_);
     File* file = machine_.FindFile(id);
     if (file == nullptr) return {EBADF, -1};
-    if (file->mapping == nullptr && file->node.device_class == DeviceClass::kUvm)
-      file->mapping = Backing::Make(kUvmFileBytes, machine_.backings);
+    if (file->node.device_class == DeviceClass::kUvm) machine_.UvmBacking(*file);
     int fd = -1;
     if (file->mapping != nullptr) {
       fd = file->mapping->Duplicate();
@@ -95,6 +85,20 @@ class SimDriverImpl final : public SimDriver {
   }
 
  private:
+  int Dispatch(DriverFileId id, File& file, DriverCall& call) {
+    sim::EscapeContext context{machine_, file, id, machine_.CtlFileOf(id), call};
+    switch (file.node.device_class) {
+      case DeviceClass::kCtl:
+      case DeviceClass::kGpu:
+        return sim::RunEscape(context);
+      case DeviceClass::kUvm:
+        return sim::RunUvm(context, table_);
+      case DeviceClass::kUvmTools:
+        return EINVAL;
+    }
+    return EINVAL;
+  }
+
   // All segments lie inside the buffer. The core builds calls that way; it costs nothing to be sure.
   static bool WellFormed(const DriverCall& call) {
     if (call.segments.empty()) return false;
@@ -106,8 +110,9 @@ class SimDriverImpl final : public SimDriver {
 
   const abi::Table& table_;
   DriverInfo info_;
-  mutable std::mutex mutex_;
+  mutable sim::FairMutex mutex_;
   sim::Machine machine_;
+  sim::EngineThread engine_;  // last: its thread ends before anything it uses
 };
 
 }  // namespace

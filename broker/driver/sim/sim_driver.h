@@ -24,6 +24,9 @@ struct SimOptions {
   // Called once for each number that the driver does not know, with a phrase like "control 0x20801234 with 16
   // bytes of parameters"; may be empty. Runs under the driver's lock and must not call back.
   std::function<void(std::string_view)> log = {};
+  // Called for a channel that stops, with the reason; may be empty. Under the lock too, on the engine's
+  // thread.
+  std::function<void(std::string_view)> log_fault = {};
 };
 
 class SimDriver : public Driver {

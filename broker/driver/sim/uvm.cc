@@ -15,13 +15,16 @@ constexpr uint32_t UVM_CREATE_RANGE_GROUP = 23, UVM_DESTROY_RANGE_GROUP = 24, UV
                    UVM_UNREGISTER_GPU_VASPACE = 26, UVM_SET_RANGE_GROUP = 31,
                    UVM_MAP_EXTERNAL_ALLOCATION = 33, UVM_FREE = 34, UVM_REGISTER_GPU = 37,
                    UVM_UNREGISTER_GPU = 38, UVM_PAGEABLE_MEM_ACCESS = 39,
-                   UVM_MAP_DYNAMIC_PARALLELISM_REGION = 65, UVM_ALLOC_SEMAPHORE_POOL = 68,
-                   UVM_PAGEABLE_MEM_ACCESS_ON_GPU = 70, UVM_POPULATE_PAGEABLE = 71,
-                   UVM_VALIDATE_VA_RANGE = 72, UVM_CREATE_EXTERNAL_RANGE = 73, UVM_MM_INITIALIZE = 75,
-                   UVM_INITIALIZE = 0x30000001, UVM_DEINITIALIZE = 0x30000002;
+                   UVM_MAP_DYNAMIC_PARALLELISM_REGION = 65, UVM_UNMAP_EXTERNAL = 66,
+                   UVM_ALLOC_SEMAPHORE_POOL = 68, UVM_PAGEABLE_MEM_ACCESS_ON_GPU = 70,
+                   UVM_POPULATE_PAGEABLE = 71, UVM_VALIDATE_VA_RANGE = 72, UVM_CREATE_EXTERNAL_RANGE = 73,
+                   UVM_MM_INITIALIZE = 75, UVM_INITIALIZE = 0x30000001, UVM_DEINITIALIZE = 0x30000002;
 
 // UVM_INIT_FLAGS_DISABLE_HMM and _MULTI_PROCESS_SHARING_MODE; the broker forces the latter.
 constexpr uint64_t kInitFlagsKnown = 0x3, kInitFlagMultiProcess = 0x2;
+
+// UvmGpuMappingAttributes, and the fields before and after the array of them in UVM_MAP_EXTERNAL_ALLOCATION.
+constexpr size_t kGpuAttributesBytes = 36, kMapFixedBytes = 48;
 
 GpuUuid UuidAt(Bytes params, size_t offset) { return params.Get<GpuUuid>(offset); }
 
@@ -58,7 +61,7 @@ NvStatus RegisterVaspace(EscapeContext& context, UvmSpace& space, Bytes params) 
   if (client == nullptr) return NV_ERR_INVALID_CLIENT;
   const Object* vaspace = client->Find(params.U32(24));
   if (vaspace == nullptr || vaspace->kind != Kind::kVaSpace) return NV_ERR_OBJECT_NOT_FOUND;
-  return space.vaspaces.insert(uuid).second ? NV_OK : NV_ERR_INVALID_STATE;
+  return space.AddVaspace(uuid, vaspace->address_space);
 }
 
 NvStatus MapExternal(EscapeContext& context, UvmSpace& space, Bytes params) {
@@ -66,7 +69,42 @@ NvStatus MapExternal(EscapeContext& context, UvmSpace& space, Bytes params) {
   Client* client = context.machine.tree.FindAnyClient(params.U32(params.size() - 12));  // hClient
   if (client == nullptr) return NV_ERR_INVALID_CLIENT;
   const Object* object = client->Find(params.U32(params.size() - 8));  // hMemory
-  return object != nullptr && object->memory != nullptr ? NV_OK : NV_ERR_OBJECT_NOT_FOUND;
+  if (object == nullptr || object->memory == nullptr) return NV_ERR_OBJECT_NOT_FOUND;
+  const uint64_t count = params.U64(params.size() - 24);  // gpuAttributesCount
+  if (count == 0 || count > (params.size() - kMapFixedBytes) / kGpuAttributesBytes)
+    return NV_ERR_INVALID_ARGUMENT;
+  for (uint64_t i = 0; i < count; ++i) {
+    AddressSpace* gpu_space = space.FindVaspace(UuidAt(params, 24 + i * kGpuAttributesBytes));
+    if (gpu_space == nullptr) return NV_ERR_INVALID_ARGUMENT;
+    const NvStatus status = gpu_space->Map(params.U64(0), params.U64(8), object->memory, params.U64(16));
+    if (status != NV_OK) return status;
+  }
+  return NV_OK;
+}
+
+NvStatus UnmapExternal(UvmSpace& space, Bytes params) {
+  if (!space.Contains(params.U64(0), params.U64(8))) return NV_ERR_INVALID_ADDRESS;
+  AddressSpace* gpu_space = space.FindVaspace(UuidAt(params, 16));
+  if (gpu_space == nullptr) return NV_ERR_INVALID_ARGUMENT;
+  gpu_space->Unmap(params.U64(0), params.U64(8));
+  return NV_OK;
+}
+
+// Memory that processor and GPUs see at the same address: a piece of the file itself.
+NvStatus AllocSemaphorePool(EscapeContext& context, UvmSpace& space, Bytes params) {
+  const uint64_t base = params.U64(0), length = params.U64(8);
+  if (base > kUvmFileBytes || length > kUvmFileBytes - base) return NV_ERR_INVALID_ADDRESS;
+  NvStatus status = space.AddRange(base, length);
+  if (status != NV_OK) return status;
+  auto memory = std::make_shared<Memory>();
+  memory->size_bytes = length;
+  memory->backing = context.machine.UvmBacking(context.file);
+  memory->backing_offset = base;
+  if (memory->backing == nullptr) status = NV_ERR_NO_MEMORY;
+  for (auto it = space.vaspaces().begin(); status == NV_OK && it != space.vaspaces().end(); ++it)
+    status = it->second->Map(base, length, memory, 0);
+  if (status != NV_OK) space.RemoveRange(base);
+  return status;
 }
 
 // Everything that needs an initialised file.
@@ -89,11 +127,14 @@ NvStatus RunOnSpace(EscapeContext& context, UvmSpace& space, Bytes params) {
     case UVM_REGISTER_GPU_VASPACE:
       return RegisterVaspace(context, space, params);
     case UVM_UNREGISTER_GPU_VASPACE:
-      return space.vaspaces.erase(UuidAt(params, 0)) != 0 ? NV_OK : NV_ERR_INVALID_ARGUMENT;
+      return space.RemoveVaspace(UuidAt(params, 0));
     case UVM_CREATE_EXTERNAL_RANGE:
     case UVM_MAP_DYNAMIC_PARALLELISM_REGION:
-    case UVM_ALLOC_SEMAPHORE_POOL:
       return space.AddRange(params.U64(0), params.U64(8));
+    case UVM_ALLOC_SEMAPHORE_POOL:
+      return AllocSemaphorePool(context, space, params);
+    case UVM_UNMAP_EXTERNAL:
+      return UnmapExternal(space, params);
     case UVM_FREE:
       return space.RemoveRange(params.U64(0));
     case UVM_MAP_EXTERNAL_ALLOCATION:

@@ -1,6 +1,8 @@
 // Ranges are kept by base address; neighbours of the insertion point decide about overlap.
 #include "broker/driver/sim/uvm_space.h"
 
+#include <utility>
+
 #include "broker/driver/sim/limits.h"
 
 namespace nvshim::broker::sim {
@@ -24,8 +26,33 @@ NvStatus UvmSpace::AddRange(uint64_t base, uint64_t length) {
   return NV_OK;
 }
 
+UvmSpace::~UvmSpace() {
+  while (!vaspaces_.empty()) RemoveVaspace(vaspaces_.begin()->first);
+}
+
 NvStatus UvmSpace::RemoveRange(uint64_t base) {
-  return ranges_.erase(base) != 0 ? NV_OK : NV_ERR_INVALID_ADDRESS;
+  const auto it = ranges_.find(base);
+  if (it == ranges_.end()) return NV_ERR_INVALID_ADDRESS;
+  for (const auto& [uuid, space] : vaspaces_) space->Unmap(base, it->second);
+  ranges_.erase(it);
+  return NV_OK;
+}
+
+NvStatus UvmSpace::AddVaspace(const GpuUuid& uuid, std::shared_ptr<AddressSpace> space) {
+  return vaspaces_.emplace(uuid, std::move(space)).second ? NV_OK : NV_ERR_INVALID_STATE;
+}
+
+NvStatus UvmSpace::RemoveVaspace(const GpuUuid& uuid) {
+  const auto it = vaspaces_.find(uuid);
+  if (it == vaspaces_.end()) return NV_ERR_INVALID_ARGUMENT;
+  for (const auto& [base, length] : ranges_) it->second->Unmap(base, length);
+  vaspaces_.erase(it);
+  return NV_OK;
+}
+
+AddressSpace* UvmSpace::FindVaspace(const GpuUuid& uuid) const {
+  const auto it = vaspaces_.find(uuid);
+  return it == vaspaces_.end() ? nullptr : it->second.get();
 }
 
 bool UvmSpace::Contains(uint64_t base, uint64_t length) const {

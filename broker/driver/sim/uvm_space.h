@@ -6,8 +6,10 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <set>
 
+#include "broker/driver/sim/address_space.h"
 #include "broker/driver/sim/nv.h"
 
 namespace nvshim::broker::sim {
@@ -16,16 +18,28 @@ using GpuUuid = std::array<uint8_t, 16>;
 
 class UvmSpace {
  public:
+  UvmSpace() = default;
+  UvmSpace(const UvmSpace&) = delete;
+  UvmSpace& operator=(const UvmSpace&) = delete;
+  ~UvmSpace();
+
   bool multi_process = false;  // UVM_INIT_FLAGS_MULTI_PROCESS_SHARING_MODE
   std::set<GpuUuid> gpus;      // registered
-  std::set<GpuUuid> vaspaces;  // GPUs with a registered address space
 
   // Adds [base, base + length). Page aligned, not empty, not overlapping; else the module's status.
   NvStatus AddRange(uint64_t base, uint64_t length);
-  // Removes the range that starts at `base`. INVALID_ADDRESS when there is none.
+  // Removes the range that starts at `base`, and what GPUs see there. INVALID_ADDRESS when there is none.
   NvStatus RemoveRange(uint64_t base);
   // True when one range holds [base, base + length).
   bool Contains(uint64_t base, uint64_t length) const;
+
+  // From now on mappings are made in `space` of the GPU `uuid`; INVALID_STATE when it has one already.
+  NvStatus AddVaspace(const GpuUuid& uuid, std::shared_ptr<AddressSpace> space);
+  // Takes all ranges out of the GPU's address space and forgets it. INVALID_ARGUMENT when it has none.
+  NvStatus RemoveVaspace(const GpuUuid& uuid);
+  // Null when the GPU has none.
+  AddressSpace* FindVaspace(const GpuUuid& uuid) const;
+  const std::map<GpuUuid, std::shared_ptr<AddressSpace>>& vaspaces() const { return vaspaces_; }
 
   NvStatus AddGroup(uint64_t* id);
   NvStatus RemoveGroup(uint64_t id);
@@ -33,6 +47,7 @@ class UvmSpace {
 
  private:
   std::map<uint64_t, uint64_t> ranges_;  // base -> length
+  std::map<GpuUuid, std::shared_ptr<AddressSpace>> vaspaces_;
   std::set<uint64_t> groups_;
   uint64_t next_group_ = 1;
 };

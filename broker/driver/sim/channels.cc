@@ -1,0 +1,109 @@
+// How much a channel does in a turn, and what is said about one that stops.
+#include "broker/driver/sim/channels.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "broker/driver/sim/limits.h"
+
+namespace nvshim::broker::sim {
+namespace {
+
+// A turn holds the driver's lock: short enough that ioctls hardly notice, long enough that the lock is cheap.
+constexpr uint64_t kMethodsPerTurn = 4096;
+constexpr uint64_t kBytesPerTurn = 1 << 20;
+
+class SpaceHost final : public engine::Host {
+ public:
+  explicit SpaceHost(AddressSpace& space) : space_(space) {}
+
+  std::span<uint8_t> Resolve(uint64_t address, uint64_t length) override {
+    return space_.Resolve(address, length);
+  }
+  uint64_t NowNs() override {
+    timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+  }
+  // Nobody waits for interrupts yet: event files stay silent, and clients look at semaphores themselves.
+  void Interrupt() override {}
+
+ private:
+  AddressSpace& space_;
+};
+
+// Robust channel errors (nverror.h), as RM and the kernel log call them.
+constexpr uint32_t ROBUST_CHANNEL_GR_EXCEPTION = 13, ROBUST_CHANNEL_FIFO_ERROR_MMU_ERR_FLT = 31,
+                   ROBUST_CHANNEL_PBDMA_ERROR = 32;
+
+uint32_t ErrorOf(engine::Fault fault) {
+  switch (fault) {
+    case engine::Fault::kBadAddress:
+      return ROBUST_CHANNEL_FIFO_ERROR_MMU_ERR_FLT;
+    case engine::Fault::kBadPushbuffer:
+      return ROBUST_CHANNEL_PBDMA_ERROR;
+    default:
+      return ROBUST_CHANNEL_GR_EXCEPTION;
+  }
+}
+
+// The first NvNotification of a channel's error notifier: what a client looks at when its work does not end.
+void NotifyError(std::span<uint8_t> notifier, engine::Fault fault) {
+  constexpr size_t kNotificationBytes = 16;
+  if (notifier.size() < kNotificationBytes) return;
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  const uint64_t time_ns =
+      static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+  const uint32_t info32 = ErrorOf(fault);
+  std::memcpy(notifier.data(), &time_ns, sizeof(time_ns));
+  std::memcpy(notifier.data() + 8, &info32, sizeof(info32));
+  // info16 0: the graphics engine; status 0xffff last, for it is what says that the rest is there.
+  __atomic_store_n(reinterpret_cast<uint32_t*>(notifier.data() + 12), 0xffff0000u, __ATOMIC_RELEASE);
+}
+
+}  // namespace
+
+bool Channels::Add(const std::shared_ptr<SimChannel>& channel) {
+  Prune();
+  if (channels_.size() >= kChannelsMax) return false;
+  channels_.push_back(channel);
+  return true;
+}
+
+void Channels::Prune() {
+  std::erase_if(channels_, [](const std::weak_ptr<SimChannel>& channel) { return channel.expired(); });
+}
+
+bool Channels::RunOnce(BackingCount& backings) {
+  Prune();
+  bool progress = false;
+  for (const std::weak_ptr<SimChannel>& weak : channels_) {
+    const std::shared_ptr<SimChannel> channel = weak.lock();
+    if (channel == nullptr || channel->stopped) continue;
+    const std::span<uint8_t> userd = channel->userd->Bytes(backings);
+    if (userd.empty()) continue;
+    SpaceHost host(*channel->space);
+    engine::Budget budget{kMethodsPerTurn, kBytesPerTurn};
+    const auto state =
+        channel->engine.Turn(host, userd.subspan(channel->userd_offset, engine::kUserdBytes), &budget);
+    progress |= channel->engine.TakeProgress() || state == engine::Channel::State::kMore;
+    if (state == engine::Channel::State::kFaulted) Stop(*channel, backings);
+  }
+  return progress;
+}
+
+void Channels::Stop(SimChannel& channel, BackingCount& backings) {
+  channel.stopped = true;
+  if (channel.notifier != nullptr) NotifyError(channel.notifier->Bytes(backings), channel.engine.fault());
+  if (!log_ || ++faults_told_ > kFaultsToldMax) return;
+  const engine::Channel& engine = channel.engine;
+  log_(absl::StrCat("a channel stopped: ", engine::FaultText(engine.fault()), "; class 0x",
+                    absl::Hex(engine.fault_class()), ", method 0x", absl::Hex(engine.fault_method()),
+                    ", data 0x", absl::Hex(engine.fault_data())));
+}
+
+}  // namespace nvshim::broker::sim

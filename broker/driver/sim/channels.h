@@ -1,0 +1,56 @@
+// The channels of one simulated machine, and their turns at the engine: each gets a bounded piece of work,
+// one after the other, so that a channel that waits or never ends delays no other. Runs under the driver's
+// lock.
+#ifndef BROKER_DRIVER_SIM_CHANNELS_H_
+#define BROKER_DRIVER_SIM_CHANNELS_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "broker/driver/sim/address_space.h"
+#include "broker/driver/sim/engine/channel.h"
+#include "broker/driver/sim/memory.h"
+
+namespace nvshim::broker::sim {
+
+// A channel with all it runs on. The object tree owns it: a freed channel executes nothing more.
+struct SimChannel {
+  SimChannel(uint64_t fifo_address, uint32_t entries) : engine(fifo_address, entries) {}
+
+  engine::Channel engine;
+  std::shared_ptr<AddressSpace> space;
+  std::shared_ptr<Memory> userd;
+  uint64_t userd_offset = 0;
+  std::shared_ptr<Memory> notifier;  // where RM tells of errors; may be null
+  bool stopped = false;
+};
+
+class Channels {
+ public:
+  explicit Channels(std::function<void(std::string_view)> log) : log_(std::move(log)) {}
+
+  // False when kChannelsMax are alive.
+  bool Add(const std::shared_ptr<SimChannel>& channel);
+
+  // Gives every channel a turn. True when any of them did something.
+  bool RunOnce(BackingCount& backings);
+
+  // Whether a channel exists that may be given work.
+  bool any() const { return !channels_.empty(); }
+
+ private:
+  void Prune();
+  void Stop(SimChannel& channel, BackingCount& backings);
+
+  std::function<void(std::string_view)> log_;
+  size_t faults_told_ = 0;
+  std::vector<std::weak_ptr<SimChannel>> channels_;
+};
+
+}  // namespace nvshim::broker::sim
+
+#endif  // BROKER_DRIVER_SIM_CHANNELS_H_
