@@ -93,8 +93,7 @@ void TellReady(int fd) {
   close(fd);
 }
 
-// ---- gpu-broker
-// -----------------------------------------------------------------------------------------------
+// ---- gpu-broker ----
 
 int Supervise(const Flags& flags) {
   StartLog(flags, "gpu-broker");
@@ -124,8 +123,7 @@ int Supervise(const Flags& flags) {
   return status.ok() ? 0 : Fail(status);
 }
 
-// ---- gpu-broker worker
-// ----------------------------------------------------------------------------------------
+// ---- gpu-broker worker ----
 
 // RM takes privilege from the caller's credentials at each ioctl, so a worker has none before it makes a
 // client.
@@ -161,8 +159,7 @@ int Work(const Flags& flags) {
   return 0;
 }
 
-// ---- gpu-broker stats
-// -----------------------------------------------------------------------------------------
+// ---- gpu-broker stats ----
 
 int PrintStatistics(const Flags& flags) {
   auto statistics = AskStatistics(flags.socket);

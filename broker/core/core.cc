@@ -93,8 +93,7 @@ GuestStatisticsView Core::Statistics(GuestId guest) const {
           state.counters};
 }
 
-// ---- Guests and processes
-// -------------------------------------------------------------------------------------
+// ---- Guests and processes ----
 
 void Core::On(GuestAdded event, Actions*) { guests_.try_emplace(event.guest, std::make_unique<Guest>()); }
 
@@ -118,8 +117,7 @@ void Core::On(ProcessGone event, Actions*) {
   if (it->second->calls_in_flight == 0) guest->processes.erase(it);
 }
 
-// ---- Open
-// -----------------------------------------------------------------------------------------------------
+// ---- Open ----
 
 void Core::On(OpenRequested event, Actions* actions) {
   Guest* guest;
@@ -196,8 +194,7 @@ void Core::FinishOpen(Guest& guest, const CallToken& token, const Process& proce
   actions->push_back(ReplyOpen{token, pending.sequence, 0, file->id, file->node});
 }
 
-// ---- Ioctl
-// ----------------------------------------------------------------------------------------------------
+// ---- Ioctl ----
 
 void Core::On(IoctlRequested event, Actions* actions) {
   Guest* guest;
@@ -343,8 +340,7 @@ void Core::EndCall(Guest& guest, const CallToken& token, Process& process, Pendi
   if (--process.calls_in_flight == 0 && process.gone) guest.processes.erase(token.process);
 }
 
-// ---- Refusals
-// -------------------------------------------------------------------------------------------------
+// ---- Refusals ----
 
 void Core::Refuse(const CallToken& token, uint32_t sequence, const Refusal& refusal,
                   const CheckedCall& checked, const std::vector<uint8_t>& original, DriverCall call,
@@ -369,8 +365,7 @@ void Core::Note(Guest& guest, GuestId id, const Refusal& refusal, Actions* actio
   if (guest.noted_refusals.insert(key).second) actions->push_back(NoteRefusal{id, refusal});
 }
 
-// ---- Files
-// ----------------------------------------------------------------------------------------------------
+// ---- Files ----
 
 void Core::On(FileClaimed event, Actions*) {
   Guest* guest = FindGuest(event.guest);

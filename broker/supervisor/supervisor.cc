@@ -134,8 +134,7 @@ void Supervisor::Complete(const Completion& completion) {
   }
 }
 
-// ---- Guests
-// ---------------------------------------------------------------------------------------------------
+// ---- Guests ----
 
 void Supervisor::OnListener(uint32_t index) {
   const Listener& listener = listeners_[index];
@@ -253,8 +252,7 @@ void Supervisor::Retire(const std::string& name) {
   Send(worker.process.socket.get(), message.SerializeAsString());
 }
 
-// ---- Workers
-// --------------------------------------------------------------------------------------------------
+// ---- Workers ----
 
 void Supervisor::OnWorker(uint32_t index) {
   std::vector<char> bytes(kWorkerMessageSizeBytesMax);
@@ -292,8 +290,7 @@ void Supervisor::LoseWorker(uint32_t index) {
   AnswerIfComplete();
 }
 
-// ---- Control socket
-// -------------------------------------------------------------------------------------------
+// ---- Control socket ----
 
 void Supervisor::OnControlListener() {
   for (;;) {

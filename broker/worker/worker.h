@@ -43,6 +43,9 @@ class Worker {
  private:
   Worker(WorkerOptions options, std::unique_ptr<Loop> loop, const abi::Table* table);
 
+  // Kinds of the loop's tags; the index is a process id where there is one.
+  enum TagKind : uint8_t { kSupervisorTag, kChannelTag, kDoorbellTag, kPlaceholderTag };
+
   // A connection whose Hello has not come yet, or an attached process.
   struct Connection {
     GuestId guest;

@@ -197,8 +197,7 @@ std::optional<IoctlAnswer> RawGuest::Ioctl(uint32_t file_id, uint32_t command,
   return result;
 }
 
-// ---- RM calls
-// ---------------------------------------------------------------------------------------------------
+// ---- RM calls ----
 
 std::optional<AllocAnswer> AllocClient(RawGuest& guest, uint32_t file_id, uint32_t lane) {
   const auto answer = guest.Ioctl(file_id, kIoctlRmAlloc, {{std::vector<uint8_t>(32), 0, 0}}, {}, lane);

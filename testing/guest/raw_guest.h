@@ -83,8 +83,7 @@ class RawGuest {
   std::array<wire::RingConsumer, wire::kLaneCount> responses_;
 };
 
-// ---- The few RM calls that tests make; layouts of nvos.h
-// ---------------------------------------------------------
+// ---- The few RM calls that tests make; layouts of nvos.h ----
 
 inline constexpr uint32_t kIoctlRmAlloc = 0xc020462b;    // NVOS21
 inline constexpr uint32_t kIoctlRmControl = 0xc020462a;  // NVOS54

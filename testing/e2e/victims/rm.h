@@ -23,8 +23,7 @@
 
 namespace victim {
 
-// ---- Laws
-// -------------------------------------------------------------------------------------------------------
+// ---- Laws ----
 
 // Ends the process with status 1 and the sentence `format` unless `holds`. errno is part of what is printed:
 // most failures are a system call that said no.
@@ -41,8 +40,7 @@ __attribute__((format(printf, 2, 3))) inline void Law(bool holds, const char* fo
   _exit(1);
 }
 
-// ---- RM escapes
-// -------------------------------------------------------------------------------------------------
+// ---- RM escapes ----
 
 inline constexpr uint32_t kStatusOk = 0;
 inline constexpr uint32_t kStatusInvalidClass = 0x22;
@@ -150,8 +148,7 @@ inline Session OpenSession(int flags = O_RDWR | O_CLOEXEC) {
 }
 inline void Probe(const Session& session) { Probe(session.fd, session.client); }
 
-// ---- Processes
-// --------------------------------------------------------------------------------------------------
+// ---- Processes ----
 
 // Waits for `pid`; the law is that it exits with status 0, `what` says who it is.
 inline void AwaitSuccess(pid_t pid, const char* what) {

@@ -1,0 +1,188 @@
+// The part of the worker that admits: messages of the supervisor, the handshake with a guest process, its
+// departure, and the statistics.
+#include <poll.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <utility>
+
+#include "broker/core/limits.h"
+#include "broker/io/socket.h"
+#include "broker/io/transport.h"
+#include "broker/worker/worker.h"
+#include "proto/wire/frame.h"
+
+namespace nvshim::broker {
+namespace {
+
+// The largest Hello: a version and a name.
+constexpr size_t kHelloSizeBytesMax = 256;
+constexpr size_t kSupervisorMessageSizeBytesMax = 4096;
+
+bool SendMessage(int socket, const FromWorker& message) { return Send(socket, message.SerializeAsString()); }
+
+void Refuse(int connection, int error, const std::string& reason) {
+  ChannelMessage message;
+  Refused* refused = message.mutable_refused();
+  refused->set_error(error);
+  refused->set_reason(reason);
+  refused->set_protocol_version_min(wire::kProtocolVersion);
+  refused->set_protocol_version_max(wire::kProtocolVersion);
+  Send(connection, message.SerializeAsString());
+}
+
+Welcome WelcomeFor(const DriverInfo& info, uint32_t process_id, uint64_t instance) {
+  Welcome welcome;
+  welcome.set_process_id(process_id);
+  welcome.set_driver_version(info.version);
+  welcome.set_region_size_bytes(wire::kRegionSizeBytes);
+  welcome.set_uvm_major(info.uvm_major);
+  welcome.set_guest_instance(instance);
+  for (const GpuInfo& gpu : info.gpus) {
+    Gpu* to = welcome.add_gpus();
+    to->set_minor(gpu.minor);
+    to->set_bus_id(gpu.bus_id);
+    to->set_name(gpu.name);
+    to->set_uuid(gpu.uuid);
+  }
+  for (const auto& [path, contents] : info.files) {
+    VirtualFile* file = welcome.add_files();
+    file->set_path(path);
+    file->set_contents(contents);
+  }
+  return welcome;
+}
+
+}  // namespace
+
+void Worker::OnSupervisor() {
+  std::array<char, kSupervisorMessageSizeBytesMax> bytes;
+  for (;;) {
+    Fd connection;
+    const ssize_t received = ReceiveWithFd(supervisor_.get(), bytes, &connection);
+    if (received == kPeerGone) running_ = false;
+    if (received <= 0) return;
+    ToWorker message;
+    if (!message.ParseFromArray(bytes.data(), static_cast<int>(received))) continue;
+    if (message.has_attach() && connection.valid()) Attach(message.attach(), std::move(connection));
+    if (message.has_statistics()) ReportStatistics();
+    if (message.has_remove()) {
+      const auto guest = static_cast<GuestId>(message.remove().guest_id());
+      Step(GuestRemoved{guest});
+      guests_.erase(guest);
+    }
+  }
+}
+
+void Worker::Attach(const AttachProcess& attach, Fd connection) {
+  const auto guest = static_cast<GuestId>(attach.guest_id());
+  auto [it, is_new] = guests_.try_emplace(guest);
+  if (is_new) {
+    it->second.instance = attach.instance();
+    it->second.name = attach.name();
+    Step(GuestAdded{guest});
+  }
+  ++it->second.attached;
+  ++it->second.connections;
+  const uint32_t index = next_connection_++;
+  loop_->Poll(connection.get(), POLLIN | POLLRDHUP, {kChannelTag, index});
+  connections_.emplace(index, Connection{guest, std::move(connection), nullptr});
+}
+
+// A guest says Hello on its channel, once; anything later means that it is gone or confused.
+void Worker::OnChannel(uint32_t index) {
+  const auto it = connections_.find(index);
+  if (it == connections_.end()) return;
+  if (it->second.port == nullptr) return Greet(index, it->second);
+  char byte;
+  const ssize_t received = Receive(it->second.port->transport->channel(), {&byte, 1});
+  if (received != kNothingWaits) Drop(index);
+}
+
+void Worker::Greet(uint32_t index, Connection& connection) {
+  std::array<char, kHelloSizeBytesMax> bytes;
+  const ssize_t received = Receive(connection.hello.get(), bytes);
+  if (received == kNothingWaits) return;
+  ChannelMessage message;
+  if (received <= 0 || !message.ParseFromArray(bytes.data(), static_cast<int>(received)) ||
+      !message.has_hello())
+    return Drop(index);
+  if (message.hello().protocol_version() != wire::kProtocolVersion) {
+    Refuse(connection.hello.get(), EPROTO,
+           "this broker speaks version " + std::to_string(wire::kProtocolVersion) + ", the shim version " +
+               std::to_string(message.hello().protocol_version()) + ": install matching packages");
+    return Drop(index);
+  }
+  if (guests_[connection.guest].connections > kProcessesPerGuestMax) {
+    Refuse(connection.hello.get(), EAGAIN,
+           "this guest has " + std::to_string(kProcessesPerGuestMax) + " processes already");
+    return Drop(index);
+  }
+  if (!Admit(index, connection)) Drop(index);
+}
+
+bool Worker::Admit(uint32_t index, Connection& connection) {
+  auto transport = CreateUnixTransport(std::move(connection.hello));
+  if (!transport.ok()) {
+    spdlog::warn("a guest process cannot be admitted: {}", transport.status().ToString());
+    return false;
+  }
+  const auto process = static_cast<ProcessId>(index);
+  connection.port = std::make_unique<ProcessPort>(connection.guest, process, *std::move(transport));
+  Step(ProcessAttached{connection.guest, process});
+  loop_->Poll(connection.port->transport->doorbell(), POLLIN, {kDoorbellTag, index});
+  const Welcome welcome = WelcomeFor(driver_->info(), index, guests_[connection.guest].instance);
+  return connection.port->transport->SendWelcome(welcome);
+}
+
+void Worker::Drop(uint32_t index) {
+  const auto it = connections_.find(index);
+  if (it == connections_.end()) return;
+  const GuestId guest = it->second.guest;
+  loop_->Cancel({kChannelTag, index});
+  if (it->second.port != nullptr) {
+    loop_->Cancel({kDoorbellTag, index});
+    Step(ProcessGone{guest, static_cast<ProcessId>(index)});
+  }
+  loop_->Submit(false);  // before the descriptors' numbers can mean something else
+  std::erase(polled_, index);
+  connections_.erase(it);
+  --guests_[guest].connections;
+  ReportIfEmpty(guest);
+}
+
+void Worker::ReportIfEmpty(GuestId guest) {
+  const auto it = guests_.find(guest);
+  if (it == guests_.end() || it->second.connections != 0 || core_.Statistics(guest).files != 0) return;
+  FromWorker message;
+  message.mutable_empty()->set_guest_id(static_cast<uint32_t>(guest));
+  message.mutable_empty()->set_attached(it->second.attached);
+  SendMessage(supervisor_.get(), message);
+}
+
+void Worker::ReportStatistics() {
+  FromWorker message;
+  WorkerStatistics* statistics = message.mutable_statistics();
+  statistics->set_pid(static_cast<uint32_t>(getpid()));
+  for (const auto& [id, record] : guests_) {
+    const broker::GuestStatisticsView view = core_.Statistics(id);
+    GuestStatistics* guest = statistics->add_guests();
+    guest->set_guest_id(static_cast<uint32_t>(id));
+    guest->set_name(record.name);
+    guest->set_worker_pid(statistics->pid());
+    guest->set_processes(view.processes);
+    guest->set_files(view.files);
+    guest->set_clients(view.clients);
+    guest->set_objects(view.objects);
+    guest->set_opens_total(view.counters.opens);
+    guest->set_ioctls_total(view.counters.ioctls);
+    guest->set_driver_calls_total(view.counters.driver_calls);
+    for (size_t i = 0; i < view.counters.refusals.size(); ++i)
+      if (view.counters.refusals[i] != 0)
+        (*guest->mutable_refusals_total())[kReasonNames[i]] = view.counters.refusals[i];
+  }
+  if (add_driver_statistics_) add_driver_statistics_(statistics);
+  SendMessage(supervisor_.get(), message);
+}
+
+}  // namespace nvshim::broker
