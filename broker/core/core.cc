@@ -5,14 +5,11 @@
 #include <utility>
 
 #include "broker/core/limits.h"
-#include "broker/core/rm_calls.h"
-#include "broker/core/translate.h"
 
 namespace nvshim::broker {
 namespace {
 
-// O_RDWR, O_ACCMODE and O_NONBLOCK of Linux, as numbers: frames carry them so.
-constexpr uint32_t kReadWrite = 2;
+// O_ACCMODE and O_NONBLOCK of Linux, as numbers: frames carry them so.
 constexpr uint32_t kAccessModeMask = 3;
 constexpr uint32_t kNonBlocking = 04000;
 
@@ -23,26 +20,6 @@ constexpr uint32_t kOpenFlagsMask = kAccessModeMask | kNonBlocking;
 bool IsKnownClass(uint32_t device_class) {
   return device_class >= static_cast<uint32_t>(DeviceClass::kCtl) &&
          device_class <= static_cast<uint32_t>(DeviceClass::kUvmTools);
-}
-
-void TrimOriginal(PendingCall& pending) {
-  if (pending.original.capacity() > kKeptBytesPerLaneMax) std::vector<uint8_t>().swap(pending.original);
-}
-
-bool IsRegisterFd(const File& file, const PendingCall& pending) {
-  return file.node.device_class == DeviceClass::kGpu && pending.checked.spec->number == NV_ESC_REGISTER_FD;
-}
-
-// Memory of the guest's own: no fd is named, but a file with the mmap context has to go back, whose pages
-// take the place of the guest's.
-bool RegistersHostMemory(const File& file, const CheckedCall& checked, const DriverCall& call) {
-  return file.node.device_class == DeviceClass::kGpu && checked.spec->number == NV_ESC_RM_ALLOC_MEMORY &&
-         Get<uint32_t>(call.Bytes(0), kClassOffset) == NV01_MEMORY_SYSTEM_OS_DESCRIPTOR;
-}
-
-// From here on the guest may map the file, at any time and without a further call.
-bool IsUvmInitialize(const File& file, const PendingCall& pending) {
-  return file.node.device_class == DeviceClass::kUvm && pending.checked.spec->number == UVM_INITIALIZE;
 }
 
 }  // namespace
@@ -158,25 +135,6 @@ void Core::On(DriverOpened event, Actions* actions) {
   }
 }
 
-void Core::FinishOpenMapping(Guest& guest, const CallToken& token, Process& process, PendingCall& pending,
-                             OpenResult result, Actions* actions) {
-  const bool current = IsCurrent(guest.handles, pending.checked, pending.original, pending.call);
-  if (result.error == 0 && current) {
-    pending.mapping = result.file;
-    pending.call.files = {{0, pending.fd_offset, result.file}};
-    return SendToDriver(guest, *guest.files.Find(pending.file), token, pending, std::move(pending.call),
-                        actions);
-  }
-  if (result.error == 0) actions->push_back(DriverClose{result.file});
-  const Refusal refusal =
-      result.error == 0 ? Refusal::Status(Reason::kUnknownClient, NV_ERR_INVALID_CLIENT, pending.call.command)
-                        : Refusal::Errno(Reason::kUnknownFile, result.error, pending.call.command);
-  Refuse(token, pending.sequence, refusal, pending.checked, pending.original, std::move(pending.call),
-         actions);
-  EndUse(guest, token.guest, pending.file, actions);
-  EndCall(guest, token, process, pending);
-}
-
 void Core::FinishOpen(Guest& guest, const CallToken& token, const Process& process, PendingCall& pending,
                       OpenResult result, Actions* actions) {
   File* file = guest.files.Find(pending.file);
@@ -192,177 +150,6 @@ void Core::FinishOpen(Guest& guest, const CallToken& token, const Process& proce
   }
   file->driver_file = result.file;
   actions->push_back(ReplyOpen{token, pending.sequence, 0, file->id, file->node});
-}
-
-// ---- Ioctl ----
-
-void Core::On(IoctlRequested event, Actions* actions) {
-  Guest* guest;
-  Process* process;
-  PendingCall* pending = FindIdleCall(event.token, &guest, &process);
-  if (pending == nullptr) return;
-  ++guest->counters.ioctls;
-  DriverCall call = std::move(event.call_untrusted);
-  pending->original = call.buffer;
-  pending->checked = {};
-  const auto refuse = [&](const Refusal& refusal) {
-    Note(*guest, event.token.guest, refusal, actions);
-    Refuse(event.token, event.sequence, refusal, pending->checked, pending->original, std::move(call),
-           actions);
-    TrimOriginal(*pending);
-  };
-  File* file = guest->files.FindHeldBy(static_cast<FileId>(event.file_id_untrusted), event.token.process);
-  if (file == nullptr) return refuse(Refusal::Errno(Reason::kUnknownFile, ENODEV, event.file_id_untrusted));
-  if (auto refusal = Prepare(*guest, event, *file, *pending, call)) return refuse(*refusal);
-
-  pending->sequence = event.sequence;
-  pending->file = file->id;
-  ++process->calls_in_flight;
-  ++file->calls_in_flight;
-  if (pending->wants_mapping) {
-    pending->stage = PendingCall::Stage::kOpeningMapping;
-    pending->call = std::move(call);
-    // The guest maps it for reading and writing, whatever its own fd was opened for.
-    actions->push_back(DriverOpen{event.token, guest->files.Find(pending->named_file)->node, kReadWrite});
-    return;
-  }
-  if (File* named = guest->files.Find(pending->named_file)) ++named->calls_in_flight;
-  SendToDriver(*guest, *file, event.token, *pending, std::move(call), actions);
-}
-
-std::optional<Refusal> Core::Prepare(Guest& guest, const IoctlRequested& event, File& file,
-                                     PendingCall& pending, DriverCall& call) {
-  pending.checked = CheckRequest(*table_, file.node.device_class, call);
-  if (pending.checked.refusal) return pending.checked.refusal;
-  uint32_t wanted_client = 0;
-  if (auto refusal = ToDriver(guest.handles, file, pending.checked, call, &wanted_client)) return refusal;
-  if (MakesClient(pending.checked)) {
-    if (!guest.handles.HasRoomForClient())
-      return Refusal::Status(Reason::kOverLimit, NV_ERR_INSUFFICIENT_RESOURCES, kClientsPerGuestMax);
-    if (wanted_client != 0 && !guest.handles.IsFree(static_cast<ClientHandle>(wanted_client)))
-      return Refusal::Status(Reason::kUnknownClient, NV_ERR_INSERT_DUPLICATE_NAME, wanted_client);
-    pending.new_client = static_cast<ClientHandle>(wanted_client);
-  } else if (MakesObject(pending.checked, call) && !guest.handles.HasRoomForObject()) {
-    return Refusal::Status(Reason::kOverLimit, NV_ERR_INSUFFICIENT_RESOURCES, kObjectsPerGuestMax);
-  }
-  return AttachFiles(guest, event, file, pending, call);
-}
-
-// Turns the file references into driver files, each where the spec has an fd field; others are not passed on.
-std::optional<Refusal> Core::AttachFiles(Guest& guest, const IoctlRequested& event, File& file,
-                                         PendingCall& pending, DriverCall& call) {
-  call.files.clear();
-  pending.named_file = FileId::kNone;
-  pending.wants_mapping = false;
-  for (const abi::FdField& fd : pending.checked.spec->fds)
-    if (fd.use != abi::FdUse::kCookie)
-      if (auto refusal = AttachFile(guest, event, fd, pending, call)) return refusal;
-  if (RegistersHostMemory(file, pending.checked, call)) {
-    call.files.clear();
-    pending.wants_mapping = true;
-    pending.named_file = file.id;  // a fresh one of the same node
-    pending.fd_offset = kMemoryFdOffset;
-  }
-  if (IsRegisterFd(file, pending)) {
-    const File* ctl = guest.files.Find(pending.named_file);
-    if (ctl->node.device_class != DeviceClass::kCtl)
-      return Refusal::Errno(Reason::kUnknownFile, EINVAL, call.command);
-  }
-  return std::nullopt;
-}
-
-std::optional<Refusal> Core::AttachFile(Guest& guest, const IoctlRequested& event, const abi::FdField& fd,
-                                        PendingCall& pending, DriverCall& call) {
-  // The guest's number means nothing to the driver; where no file is passed it must not mean one of the
-  // broker's.
-  Put<uint32_t>(call.Bytes(0), fd.offset, 0xffffffff);
-  const auto reference = std::find_if(
-      event.files_untrusted.begin(), event.files_untrusted.end(),
-      [&](const FileReferenceUntrusted& one) { return one.segment == 0 && one.field_offset == fd.offset; });
-  if (fd.use == abi::FdUse::kIgnored) return std::nullopt;
-  if (reference == event.files_untrusted.end())
-    return fd.use == abi::FdUse::kFile
-               ? std::optional(Refusal::Errno(Reason::kUnknownFile, EINVAL, call.command))
-               : std::nullopt;
-  const File* named = guest.files.FindHeldBy(static_cast<FileId>(reference->file_id), event.token.process);
-  if (named == nullptr) return Refusal::Errno(Reason::kUnknownFile, EINVAL, reference->file_id);
-  call.files.push_back({0, fd.offset, named->driver_file});
-  pending.named_file = named->id;
-  pending.wants_mapping = fd.use == abi::FdUse::kMapping;
-  pending.fd_offset = fd.offset;
-  return std::nullopt;
-}
-
-void Core::SendToDriver(Guest& guest, File& file, const CallToken& token, PendingCall& pending,
-                        DriverCall call, Actions* actions) {
-  ++guest.counters.driver_calls;
-  pending.stage = PendingCall::Stage::kCalling;
-  const bool may_block = pending.checked.spec->may_block ||
-                         (pending.checked.nested != nullptr && pending.checked.nested->may_block);
-  actions->push_back(DriverIoctl{token, file.driver_file, std::move(call), may_block});
-}
-
-void Core::On(DriverReturned event, Actions* actions) {
-  Guest* guest;
-  Process* process;
-  PendingCall* pending = FindCall(event.token, &guest, &process);
-  if (pending == nullptr || pending->stage != PendingCall::Stage::kCalling) return;
-  File* file = guest->files.Find(pending->file);
-  const bool succeeded = Succeeded(pending->checked, event.error, event.call);
-  if (succeeded) {
-    if (MakesClient(pending->checked))
-      pending->new_client = guest->handles.ChooseClient(static_cast<uint32_t>(pending->new_client));
-    Record(guest->handles, file->id, pending->checked, pending->original, pending->new_client, event.call);
-    if (IsRegisterFd(*file, *pending)) file->registered_ctl = pending->named_file;
-  }
-  ToGuest(pending->checked, pending->original, succeeded, event.call);
-  ReplyIoctl reply{event.token, pending->sequence, event.error, true, std::move(event.call)};
-  if (pending->mapping != 0) {
-    if (succeeded && !process->gone) {
-      reply.mapping = pending->mapping;
-      reply.replace_field_offset = pending->fd_offset;
-    } else {
-      actions->push_back(DriverClose{pending->mapping});
-    }
-  }
-  if (succeeded && !process->gone && IsUvmInitialize(*file, *pending)) reply.mappable = file->driver_file;
-  actions->push_back(std::move(reply));
-  if (!pending->wants_mapping) EndUse(*guest, event.token.guest, pending->named_file, actions);
-  EndUse(*guest, event.token.guest, pending->file, actions);
-  EndCall(*guest, event.token, *process, *pending);
-}
-
-void Core::EndCall(Guest& guest, const CallToken& token, Process& process, PendingCall& pending) {
-  pending.stage = PendingCall::Stage::kFree;
-  pending.mapping = 0;
-  pending.wants_mapping = false;
-  TrimOriginal(pending);
-  if (--process.calls_in_flight == 0 && process.gone) guest.processes.erase(token.process);
-}
-
-// ---- Refusals ----
-
-void Core::Refuse(const CallToken& token, uint32_t sequence, const Refusal& refusal,
-                  const CheckedCall& checked, const std::vector<uint8_t>& original, DriverCall call,
-                  Actions* actions) {
-  ReplyIoctl reply{token, sequence, refusal.error, false, std::move(call)};
-  if (refusal.error == 0) {
-    reply.call.buffer = original;
-    if (checked.spec != nullptr && checked.spec->status_offset != abi::kNone) {
-      Put<uint32_t>(reply.call.Bytes(0), checked.spec->status_offset, refusal.status);
-      reply.with_segments = true;
-    } else {
-      reply.error = EINVAL;
-    }
-  }
-  actions->push_back(std::move(reply));
-}
-
-void Core::Note(Guest& guest, GuestId id, const Refusal& refusal, Actions* actions) {
-  ++guest.counters.refusals[static_cast<size_t>(refusal.reason)];
-  if (guest.noted_refusals.size() >= kNotedRefusalsPerGuestMax) return;
-  const uint64_t key = uint64_t{static_cast<uint8_t>(refusal.reason)} << 32 | refusal.number;
-  if (guest.noted_refusals.insert(key).second) actions->push_back(NoteRefusal{id, refusal});
 }
 
 // ---- Files ----
