@@ -114,9 +114,7 @@ void Replace(const FdSite& site, int received_fd) {
   }
 }
 
-// NVOS02_PARAMETERS, the argument of NV_ESC_RM_ALLOC_MEMORY.
-constexpr uint32_t kAllocMemory = 0x27, kAllocMemorySizeBytes = 56;
-constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = 0x71;
+// Statuses of nvstatuscodes.h.
 constexpr uint32_t NV_ERR_NO_MEMORY = 0x51, NV_ERR_NOT_SUPPORTED = 0x56;
 
 template <typename T>
@@ -136,14 +134,15 @@ struct HostRange {
 // Requires that Gather accepted the call. Of other calls an empty range.
 HostRange RegisteredRange(const File& file, uint32_t request, const void* argument) {
   if (file.device_class != DeviceClass::kGpu || abi::IocType(request) != abi::kEscapeType ||
-      abi::IocNumber(request) != kAllocMemory || abi::IocSize(request) != kAllocMemorySizeBytes ||
-      ReadField<uint32_t>(argument, 12) != NV01_MEMORY_SYSTEM_OS_DESCRIPTOR)
+      abi::IocNumber(request) != abi::kAllocMemoryNumber || abi::IocSize(request) != abi::nvos02::kSize ||
+      ReadField<uint32_t>(argument, abi::nvos02::kClass) != abi::kClassOsDescriptor)
     return {};
-  return {ReadField<uint64_t>(argument, 24), ReadField<uint64_t>(argument, 32) + 1};  // pMemory, limit
+  return {ReadField<uint64_t>(argument, abi::nvos02::kMemory),
+          ReadField<uint64_t>(argument, abi::nvos02::kLimit) + 1};
 }
 
 Answer AnswerStatus(void* argument, uint32_t status) {
-  std::memcpy(static_cast<uint8_t*>(argument) + 40, &status, sizeof(status));
+  std::memcpy(static_cast<uint8_t*>(argument) + abi::nvos02::kStatus, &status, sizeof(status));
   return AnswerOf(0);
 }
 

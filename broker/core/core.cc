@@ -57,11 +57,6 @@ bool Core::Holds(GuestId guest, ProcessId process, uint32_t file_id_untrusted) {
          state->files.FindHeldBy(static_cast<FileId>(file_id_untrusted), process) != nullptr;
 }
 
-bool Core::IsOpen(GuestId guest, uint32_t file_id_untrusted) {
-  Guest* state = FindGuest(guest);
-  return state != nullptr && state->files.Find(static_cast<FileId>(file_id_untrusted)) != nullptr;
-}
-
 GuestStatisticsView Core::Statistics(GuestId guest) const {
   const auto it = guests_.find(guest);
   if (it == guests_.end()) return {};

@@ -34,9 +34,6 @@ class Core {
   // be refused for this.
   bool Holds(GuestId guest, ProcessId process, uint32_t file_id_untrusted);
 
-  // Whether `file_id` is an open file of the guest, held by whomever.
-  bool IsOpen(GuestId guest, uint32_t file_id_untrusted);
-
   GuestStatisticsView Statistics(GuestId guest) const;
 
  private:

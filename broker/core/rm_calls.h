@@ -6,10 +6,12 @@
 
 #include <cstdint>
 
+#include "proto/abi/spec.h"
+
 namespace nvshim::broker {
 
 // Escapes, by _IOC_NR.
-inline constexpr uint32_t NV_ESC_RM_ALLOC_MEMORY = 0x27;
+inline constexpr uint32_t NV_ESC_RM_ALLOC_MEMORY = abi::kAllocMemoryNumber;
 inline constexpr uint32_t NV_ESC_RM_FREE = 0x29;
 inline constexpr uint32_t NV_ESC_RM_ALLOC = 0x2b;
 inline constexpr uint32_t NV_ESC_RM_DUP_OBJECT = 0x34;
@@ -20,13 +22,13 @@ inline constexpr uint32_t NV_ESC_REGISTER_FD = 201;
 inline constexpr uint32_t UVM_INITIALIZE = 0x30000001;
 
 // Where handles and classes stand in the structs of the RM escapes above.
-inline constexpr uint32_t kParentOffset = 4;       // of all of them
-inline constexpr uint32_t kObjectOffset = 8;       // hObjectNew, hObjectOld, hObject
-inline constexpr uint32_t kClassOffset = 12;       // NVOS02, NVOS21, NVOS64
-inline constexpr uint32_t kMemoryOffset = 24;      // pMemory of NVOS02
-inline constexpr uint32_t kMemoryFdOffset = 48;    // fd of nv_ioctl_nvos02_parameters_with_fd
-inline constexpr uint32_t kFunctionOffset = 8;     // NVOS32
-inline constexpr uint32_t kHeapObjectOffset = 44;  // hMemory of NVOS32 AllocSize and Free
+inline constexpr uint32_t kParentOffset = 4;                     // of all of them
+inline constexpr uint32_t kObjectOffset = 8;                     // hObjectNew, hObjectOld, hObject
+inline constexpr uint32_t kClassOffset = 12;                     // NVOS02, NVOS21, NVOS64
+inline constexpr uint32_t kMemoryOffset = abi::nvos02::kMemory;  // pMemory of NVOS02
+inline constexpr uint32_t kMemoryFdOffset = abi::nvos02::kFd;    // fd of nv_ioctl_nvos02_parameters_with_fd
+inline constexpr uint32_t kFunctionOffset = 8;                   // NVOS32
+inline constexpr uint32_t kHeapObjectOffset = 44;                // hMemory of NVOS32 AllocSize and Free
 
 // Functions of NVOS32 that are served; the others carry pointers of their own.
 inline constexpr uint32_t NVOS32_FUNCTION_ALLOC_SIZE = 2;
@@ -38,7 +40,7 @@ inline constexpr uint32_t NV01_ROOT = 0x0;
 inline constexpr uint32_t NV01_ROOT_NON_PRIV = 0x1;
 inline constexpr uint32_t NV01_ROOT_CLIENT = 0x41;
 inline constexpr uint32_t NV01_MEMORY_LOCAL_USER = 0x40;
-inline constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = 0x71;
+inline constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = abi::kClassOsDescriptor;
 
 }  // namespace nvshim::broker
 

@@ -52,31 +52,29 @@ Loop::~Loop() {
   if (ring_.ring_fd >= 0) io_uring_queue_exit(&ring_);
 }
 
-io_uring_sqe* Loop::NextEntry(Tag tag) {
+io_uring_sqe* Loop::NextEntry() {
   io_uring_sqe* entry = io_uring_get_sqe(&ring_);
   while (entry == nullptr) {  // the queue is full: hand it over, then there is room
     io_uring_submit(&ring_);
     entry = io_uring_get_sqe(&ring_);
   }
-  // Prepared by the caller with io_uring_prep_*, which clears user_data in some versions: set again there.
-  entry->user_data = tag.Pack();
   return entry;
 }
 
 void Loop::Poll(int fd, uint32_t events, Tag tag) {
-  io_uring_sqe* entry = NextEntry(tag);
+  io_uring_sqe* entry = NextEntry();
   io_uring_prep_poll_multishot(entry, fd, events);
   entry->user_data = tag.Pack();
 }
 
 void Loop::Timeout(__kernel_timespec* duration, Tag tag) {
-  io_uring_sqe* entry = NextEntry(tag);
+  io_uring_sqe* entry = NextEntry();
   io_uring_prep_timeout(entry, duration, 0, 0);
   entry->user_data = tag.Pack();
 }
 
 void Loop::Cancel(Tag tag) {
-  io_uring_sqe* entry = NextEntry(kIgnored);
+  io_uring_sqe* entry = NextEntry();
   io_uring_prep_cancel64(entry, tag.Pack(), 0);
   entry->user_data = kIgnored.Pack();
 }

@@ -54,7 +54,7 @@ class Loop {
 
  private:
   Loop() = default;
-  io_uring_sqe* NextEntry(Tag tag);
+  io_uring_sqe* NextEntry();
 
   io_uring ring_{};
 };

@@ -28,7 +28,8 @@ constexpr mode_t kControlSocketMode = 0600;
 constexpr size_t kWorkerMessageSizeBytesMax = 256 << 10;
 constexpr size_t kControlMessageSizeBytesMax = 4096;
 
-// One process of the machine may fill at most this many workers.
+// Bounds the supervisor's tables and the worker processes it starts: a user who can make control groups can
+// be many guests.
 constexpr size_t kGuestsMax = 4096;
 
 // Clients of the control socket that may wait at a time.

@@ -5,13 +5,9 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <utility>
 
-#include "broker/core/limits.h"
-#include "broker/io/socket.h"
-#include "broker/io/transport.h"
 #include "proto/wire/frame.h"
 
 namespace nvshim::broker {

@@ -87,6 +87,15 @@ inline constexpr uint16_t kClient = 0, kObject = 4, kCmd = 8, kFlags = 12, kPara
 inline constexpr uint32_t kSize = 32;
 }  // namespace nvos54
 
+// NVOS02_PARAMETERS with the fd behind it (nv_ioctl_nvos02_parameters_with_fd), the struct of
+// NV_ESC_RM_ALLOC_MEMORY.
+inline constexpr uint32_t kAllocMemoryNumber = 0x27;
+namespace nvos02 {
+inline constexpr uint16_t kClass = 12, kMemory = 24, kLimit = 32, kStatus = 40, kFd = 48;
+inline constexpr uint32_t kSize = 56;
+}  // namespace nvos02
+inline constexpr uint32_t kClassOsDescriptor = 0x71;  // NV01_MEMORY_SYSTEM_OS_DESCRIPTOR (cl0071.h)
+
 // NVOS21_PARAMETERS and NVOS64_PARAMETERS (nvos.h), the two structs of NV_ESC_RM_ALLOC. The first 24 bytes
 // agree.
 namespace nvos21 {

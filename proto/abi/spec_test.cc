@@ -51,6 +51,14 @@ TEST(SpecTest, ControlParametersAreThoseOfNvos54) {
   EXPECT_EQ(control->clients.data[0], nvos54::kClient);
 }
 
+TEST(SpecTest, AllocMemoryIsTheStructOfNvos02) {
+  const Spec* spec = Find(Table535().escapes, kAllocMemoryNumber, nvos02::kSize);
+  ASSERT_NE(spec, nullptr);
+  EXPECT_EQ(spec->status_offset, nvos02::kStatus);
+  ASSERT_EQ(spec->fds.size, 1u);
+  EXPECT_EQ(spec->fds.data[0].offset, nvos02::kFd);
+}
+
 TEST(SpecTest, ACommandNumberComesApartAsLinuxPutsItTogether) {
   constexpr uint32_t kControl = 0xc020462a;  // _IOWR('F', 0x2a, 32 bytes)
   EXPECT_EQ(IocType(kControl), kEscapeType);
