@@ -133,7 +133,8 @@ IoctlOutcome ReadReply(Session& session, LaneCall& lane, const GatheredCall& cal
   if (!DecodeIoctlReply(body, &reply)) return Nonsense(session);
   IoctlOutcome outcome = {.error = ErrnoOf(reply.error),
                           .replace_segment = reply.replace_segment,
-                          .replace_field_offset = reply.replace_field_offset};
+                          .replace_field_offset = reply.replace_field_offset,
+                          .doorbell = reply.doorbell};
   if (reply.fds != 0) outcome.received_fd = lane.TakeFd();
   // A descriptor that did not arrive: this process is at its limit of them, and the kernel dropped it.
   if (reply.fds != 0 && outcome.received_fd < 0 && reply.error == 0) outcome.error = EMFILE;

@@ -18,6 +18,7 @@ struct IoctlOutcome {
   int received_fd = -1;          // owned by the caller, FD_CLOEXEC
   uint32_t replace_segment = 0;  // with a received_fd: whose fd number it takes
   uint32_t replace_field_offset = 0;
+  bool doorbell = false;  // with a received_fd: a page of doorbells
 };
 
 // EIO in `error` when the worker is gone; ENOMEM when the buffers are more than the data pool holds.

@@ -290,6 +290,7 @@ bool DecodeIoctlReply(Bytes body, IoctlReply* reply) {
     if (reader.IsNumber(3)) reply->fds = reader.number32();
     if (reader.IsNumber(4)) reply->replace_segment = reader.number32();
     if (reader.IsNumber(5)) reply->replace_field_offset = reader.number32();
+    if (reader.IsNumber(6)) reply->doorbell = reader.number() != 0;
     if (!reader.IsBlob(2)) continue;
     if (reply->segment_count == wire::kSegmentsPerCallMax) return false;
     if (!DecodeSegment(reader.bytes(), &reply->segments[reply->segment_count++])) return false;

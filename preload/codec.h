@@ -96,6 +96,7 @@ struct IoctlReply {
   uint32_t fds = 0;
   uint32_t replace_segment = 0;
   uint32_t replace_field_offset = 0;
+  bool doorbell = false;
 };
 
 // Which member of ChannelMessage a datagram is. The last one wins, as in protobuf.

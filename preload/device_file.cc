@@ -38,7 +38,7 @@ enum class Owner {
 
 Owner FindInTable(int fd, File* file) {
   const FdTable::Entry entry = fd_table().Get(fd);
-  if (entry.byte == FdTable::kUnknown || entry.byte == FdTable::kPrivate) return Owner::kForeign;
+  if (entry.byte == FdTable::kUnknown || entry.byte >= FdTable::kDoorbellPage) return Owner::kForeign;
   if (IdentityOfFd(fd) != entry.identity) {  // the number was given to another file behind our back
     fd_table().Clear(fd);
     return Owner::kForeign;
@@ -101,7 +101,7 @@ const FdSite* FindSite(const GatheredCall& call, const IoctlOutcome& outcome) {
 
 // Puts a received file onto the fd number that the call named, keeping the number's FD_CLOEXEC. A file to be
 // mapped is no longer a device file to us; one for events still is, further calls on it name the same file.
-void Replace(const FdSite& site, int received_fd) {
+void Replace(const FdSite& site, int received_fd, bool doorbell) {
   const long fd_flags = Syscall(SYS_fcntl, site.fd, F_GETFD);
   if (fd_flags < 0) return;  // closed meanwhile by another thread: there is nothing to replace
   File file;
@@ -109,6 +109,8 @@ void Replace(const FdSite& site, int received_fd) {
   Syscall(SYS_dup3, received_fd, site.fd, (fd_flags & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0);
   if (site.use == abi::FdUse::kCookie && known) {
     fd_table().Set(site.fd, {static_cast<uint8_t>(file.device_class), IdentityOfFd(site.fd), file.file_id});
+  } else if (doorbell) {
+    fd_table().Set(site.fd, {FdTable::kDoorbellPage, IdentityOfFd(site.fd), 0});
   } else {
     fd_table().Clear(site.fd);
   }
@@ -168,7 +170,7 @@ Answer ForwardIoctl(Session& session, const File& file, uint32_t request, void* 
       mappable_files().Keep(file.file_id, outcome.received_fd);
       return AnswerOf(outcome.error);
     }
-    if (const FdSite* site = FindSite(call, outcome)) Replace(*site, outcome.received_fd);
+    if (const FdSite* site = FindSite(call, outcome)) Replace(*site, outcome.received_fd, outcome.doorbell);
     CloseFd(outcome.received_fd);
   }
   return AnswerOf(outcome.error);
@@ -231,6 +233,13 @@ int MappableFd(int fd) {
   const FdTable::Entry entry = fd_table().Get(mappable);
   const bool ours = entry.byte == FdTable::kPrivate && IdentityOfFd(mappable) == entry.identity;
   return ours ? mappable : fd;
+}
+
+void Mapped(int fd, uint64_t address, uint64_t size_bytes) {
+  const ErrnoKeeper keep_errno;
+  const FdTable::Entry entry = fd_table().Get(fd);
+  if (entry.byte != FdTable::kDoorbellPage || !OwnsState() || IdentityOfFd(fd) != entry.identity) return;
+  if (Session* session = CurrentSession()) session->doorbells.Add(address, size_bytes);
 }
 
 Answer CloseKnown(int fd) {

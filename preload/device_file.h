@@ -23,6 +23,9 @@ Answer IoctlDevice(int fd, uint32_t request, void* argument);
 // The fd that mmap of `fd` is for: of a UVM file what the worker sent to be mapped, else `fd` itself.
 int MappableFd(int fd);
 
+// After a successful mmap of an fd whose byte in the table is not kUnknown.
+void Mapped(int fd, uint64_t address, uint64_t size_bytes);
+
 // For an fd whose byte in the table is not kUnknown. Handled (EBADF) when it is one of our own descriptors,
 // which the host program does not know; else the table forgets it and the real close is due.
 Answer CloseKnown(int fd);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "preload/device_file.h"
@@ -153,8 +154,11 @@ int Hook___close(int fd) { return Close(real().__close, fd); }
   void* Hook_##symbol(void* address, size_t length, int protection, int flags, int fd, off_t offset)   \
       NVSHIM_EXPORT(symbol);                                                                           \
   void* Hook_##symbol(void* address, size_t length, int protection, int flags, int fd, off_t offset) { \
-    if (fd_table().Byte(fd) != FdTable::kUnknown) fd = MappableFd(fd);                                 \
-    return real().symbol(address, length, protection, flags, fd, offset);                              \
+    const bool known = fd_table().Byte(fd) != FdTable::kUnknown;                                       \
+    const int mapped_fd = known ? MappableFd(fd) : fd;                                                 \
+    void* const at = real().symbol(address, length, protection, flags, mapped_fd, offset);             \
+    if (known && at != MAP_FAILED) Mapped(fd, reinterpret_cast<uint64_t>(at), length);                 \
+    return at;                                                                                         \
   }
 NVSHIM_MMAP(mmap)
 NVSHIM_MMAP(mmap64)

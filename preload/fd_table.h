@@ -34,8 +34,9 @@ class FdTable {
   static constexpr uint32_t kSize = 65536;
 
   // Values of the byte. The classes of devices have the numbers of DeviceClass.
-  static constexpr uint8_t kUnknown = 0;    // foreign, or not looked at yet
-  static constexpr uint8_t kPrivate = 255;  // the channel or the doorbell: invisible to the host program
+  static constexpr uint8_t kUnknown = 0;         // foreign, or not looked at yet
+  static constexpr uint8_t kPrivate = 255;       // the channel or the doorbell: invisible to the host program
+  static constexpr uint8_t kDoorbellPage = 254;  // to be mapped, and its mappings watched; else foreign
 
   struct Entry {
     uint8_t byte = kUnknown;

@@ -31,8 +31,10 @@ int Pid() { return static_cast<int>(Syscall(SYS_getpid)); }
 // Makes a child's copy of the state pristine: the descriptors are closed, the region was not inherited, the
 // rest of the session (its parent's lanes, waits and locks) is leaked.
 void ResetInChild() {
-  if (Session* session = g_session.exchange(nullptr, std::memory_order_relaxed))
+  if (Session* session = g_session.exchange(nullptr, std::memory_order_relaxed)) {
     session->channel.CloseInChild();
+    session->doorbells.CloseInChild();
+  }
   g_connect_lock.Reset();
   g_mappable_files.DropAll();  // mappings were inherited; nothing is mapped anew through a parent's session
   g_fd_table.Reset();
@@ -97,6 +99,7 @@ Session* Connect(int* error) {
   session->table = result.table;
   session->region = result.region;
   session->channel.Open(result.channel_fd, result.doorbell_fd);
+  session->doorbells.Open(&wire::HeaderOf(result.region)->doorbell_state, result.doorbell_fd, &g_fd_table);
   session->lanes.Open(result.region, &session->channel, /*may_spin=*/true);
   g_mappable_files.DropAll();
   g_fd_table.Reset();  // files of an earlier session have to be claimed again

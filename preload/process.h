@@ -18,6 +18,7 @@
 
 #include "preload/channel.h"
 #include "preload/codec.h"
+#include "preload/doorbell_watch.h"
 #include "preload/fd_table.h"
 #include "preload/handshake.h"
 #include "preload/lane.h"
@@ -34,6 +35,7 @@ struct Session {
   Channel channel;
   LaneSet lanes;
   Pool pool;
+  DoorbellWatch doorbells;
   Welcome welcome;  // views into `datagram`
   const abi::Table* table = nullptr;
   void* region = nullptr;

@@ -28,8 +28,21 @@ struct OpenResult {
 };
 
 struct MapResult {
-  int error;  // errno, 0 = mappable
-  int fd;     // valid with error 0; owned by the caller
+  int error;              // errno, 0 = mappable
+  int fd;                 // valid with error 0; owned by the caller
+  bool doorbell = false;  // a page of doorbells that somebody has to watch: of a simulated GPU
+};
+
+// The doorbell pages of one guest process, as a simulated GPU sees them. Called by any thread of the driver.
+class Doorbell {
+ public:
+  virtual ~Doorbell() = default;
+
+  // Asks for Driver::Ring at the next store. The answer comes later, or never: not every guest can tell.
+  virtual void Arm() = 0;
+
+  // True from the moment when no store goes unnoticed until there is one.
+  virtual bool armed() = 0;
 };
 
 struct GpuInfo {
@@ -65,6 +78,13 @@ class Driver {
 
   // Closes the file; RM clients made on it are freed as the kernel module does.
   virtual void Close(DriverFileId file) = 0;
+
+  // Doorbells of simulated GPUs; hardware sees its own. From AddDoorbell to RemoveDoorbell, whose return ends
+  // all use, a guest process may give work by a store to a page that it got with MapResult::doorbell.
+  virtual void AddDoorbell(Doorbell* /*doorbell*/) {}
+  virtual void RemoveDoorbell(Doorbell* /*doorbell*/) {}
+  // Somebody stored.
+  virtual void Ring() {}
 };
 
 }  // namespace nvshim::broker

@@ -102,7 +102,7 @@ bool FrameCodec::Reply(ServerLane& lane, const ReplyOpen& action) {
 }
 
 bool FrameCodec::Reply(ServerLane& lane, Region& region, const ReplyIoctl& action,
-                       const SegmentPlaces& places, bool with_fd) {
+                       const SegmentPlaces& places, SentFile sent) {
   ioctl_reply_.Clear();
   ioctl_reply_.set_error(action.error);
   std::array<std::span<const uint8_t>, wire::kSegmentsPerCallMax> payload;
@@ -117,10 +117,11 @@ bool FrameCodec::Reply(ServerLane& lane, Region& region, const ReplyIoctl& actio
     else if (!region.CopyToPool(places.pool_offset_plus_one[i] - 1, bytes.data(), segment->size_bytes()))
       return false;
   }
-  if (with_fd) {
+  if (sent != SentFile::kNone) {
     ioctl_reply_.set_fds(1);
     ioctl_reply_.set_replace_segment(action.mappable != 0 ? wire::kReplaceNothing : action.replace_segment);
     ioctl_reply_.set_replace_field_offset(action.replace_field_offset);
+    ioctl_reply_.set_doorbell(sent == SentFile::kDoorbell);
   }
   std::array<char, wire::kBodySizeBytesMax> bytes;
   return lane.Put(HeaderOf(wire::kFrameKindIoctlReply, action.sequence, FileId::kNone),

@@ -24,6 +24,9 @@ struct SegmentPlaces {
 // What one call may carry in all: a full pool and a full ring.
 inline constexpr uint32_t kCallBytesMax = wire::kPoolSizeBytes + wire::kRingSizeBytes;
 
+// What went over the channel ahead of a reply.
+enum class SentFile : uint8_t { kNone, kFile, kDoorbell };
+
 class FrameCodec {
  public:
   // False when the body is no OpenRequest.
@@ -37,7 +40,7 @@ class FrameCodec {
   // Writes the reply. False when it cannot be delivered.
   bool Reply(ServerLane& lane, const ReplyOpen& action);
   bool Reply(ServerLane& lane, Region& region, const ReplyIoctl& action, const SegmentPlaces& places,
-             bool with_fd);
+             SentFile sent);
 
  private:
   // Reused: parsing and serialising allocate nothing once warm.

@@ -30,6 +30,7 @@ class Region {
   std::atomic<uint64_t>& lanes_pending() { return wire::HeaderOf(base_)->lanes_pending; }
   std::atomic<uint32_t>& worker_waiting() { return wire::HeaderOf(base_)->worker_waiting; }
   std::atomic<uint32_t>& worker_cpu() { return wire::HeaderOf(base_)->worker_cpu; }
+  std::atomic<uint32_t>& doorbell_state() { return wire::HeaderOf(base_)->doorbell_state; }
   std::atomic<uint32_t>& guest_cpu(uint32_t lane) { return wire::LaneOf(base_, lane)->guest_cpu; }
   std::atomic<uint32_t>& guest_waiting(uint32_t lane) { return wire::LaneOf(base_, lane)->guest_waiting; }
   std::atomic<uint32_t>& response_tail(uint32_t lane) { return wire::LaneOf(base_, lane)->response_tail; }

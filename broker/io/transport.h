@@ -33,6 +33,9 @@ class Transport {
 
   // Wakes the thread that sleeps on `lane`.
   virtual void Wake(uint32_t lane) = 0;
+
+  // Wakes the thread that sleeps on the region's doorbell_state. Any thread.
+  virtual void WakeDoorbellWatch() = 0;
 };
 
 // The transport of processes on the same kernel. `connection` is the accepted channel.

@@ -40,13 +40,16 @@ class UnixTransport : public Transport {
     return Send(connection_.get(), message.SerializeAsString(), fds);
   }
 
-  void Wake(uint32_t lane) override {
-    // SAFETY: the word lies in the region for as long as this object lives; a futex wake reads nothing from
-    // it.
-    syscall(SYS_futex, &region_.response_tail(lane), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
-  }
+  void Wake(uint32_t lane) override { WakeWord(region_.response_tail(lane)); }
+  void WakeDoorbellWatch() override { WakeWord(region_.doorbell_state()); }
 
  private:
+  static void WakeWord(std::atomic<uint32_t>& word) {
+    // SAFETY: the word lies in the region for as long as this object lives; a futex wake reads nothing from
+    // it.
+    syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  }
+
   Fd connection_;
   Region region_;
   Fd doorbell_;

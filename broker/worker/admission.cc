@@ -142,6 +142,8 @@ void Worker::Drop(uint32_t index) {
   loop_->Cancel({kChannelTag, index});
   if (it->second.port != nullptr) {
     loop_->Cancel({kDoorbellTag, index});
+    if (it->second.port->gpu_doorbell != nullptr)
+      driver_->RemoveDoorbell(it->second.port->gpu_doorbell.get());
     Step(ProcessGone{guest, static_cast<ProcessId>(index)});
   }
   loop_->Submit(false);  // before the descriptors' numbers can mean something else

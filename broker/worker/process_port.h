@@ -10,11 +10,30 @@
 #include <utility>
 
 #include "broker/core/ids.h"
+#include "broker/driver/driver.h"
 #include "broker/io/frame_codec.h"
 #include "broker/io/server_lane.h"
 #include "broker/io/transport.h"
 
 namespace nvshim::broker {
+
+// The doorbell pages of a process, through the state word of its region.
+class PortDoorbell final : public Doorbell {
+ public:
+  explicit PortDoorbell(Transport* transport) : transport_(transport) {}
+
+  void Arm() override {
+    uint32_t open = wire::kDoorbellOpen;
+    if (state().compare_exchange_strong(open, wire::kDoorbellAsked, std::memory_order_acq_rel))
+      transport_->WakeDoorbellWatch();
+  }
+  bool armed() override { return state().load(std::memory_order_acquire) == wire::kDoorbellArmed; }
+
+ private:
+  std::atomic<uint32_t>& state() { return transport_->region().doorbell_state(); }
+
+  Transport* transport_;
+};
 
 struct ProcessPort {
   ProcessPort(GuestId guest_id, ProcessId process_id, std::unique_ptr<Transport> its_transport)
@@ -62,9 +81,10 @@ struct ProcessPort {
   std::unique_ptr<Transport> transport;
   std::array<ServerLane, wire::kLaneCount> lanes;
   std::array<SegmentPlaces, wire::kLaneCount> places;
-  uint32_t told_cpu = 0;  // what TellCpu wrote last
-  bool polled = false;    // in the worker's list of processes that are looked at in every turn
-  bool broken = false;    // has violated the protocol or cannot be reached: dropped at the end of the turn
+  std::unique_ptr<PortDoorbell> gpu_doorbell;  // from the first page of doorbells on; known to the driver
+  uint32_t told_cpu = 0;                       // what TellCpu wrote last
+  bool polled = false;  // in the worker's list of processes that are looked at in every turn
+  bool broken = false;  // has violated the protocol or cannot be reached: dropped at the end of the turn
 };
 
 }  // namespace nvshim::broker

@@ -101,6 +101,7 @@ void Worker::Complete(const Completion& completion) {
       const auto it = connections_.find(index);
       if (it == connections_.end() || it->second.port == nullptr || completion.result < 0) return;
       if (!completion.more) loop_->Poll(it->second.port->transport->doorbell(), POLLIN, completion.tag);
+      if (it->second.port->gpu_doorbell != nullptr) driver_->Ring();
       return StartPolling(index, *it->second.port);
     }
     case kPlaceholderTag:
@@ -227,20 +228,27 @@ void Worker::Do(ReplyOpen action) {
 
 // The file that carries the mmap context goes to the guest and is closed here at once: the guest's descriptor
 // and its mappings keep what they need alive.
-bool Worker::SendMapping(ProcessPort& port, const ReplyIoctl& action) {
+SentFile Worker::SendMapping(ProcessPort& port, const ReplyIoctl& action) {
   const MapResult mapped = driver_->Map(action.mapping != 0 ? action.mapping : action.mappable);
   if (mapped.error != 0)
-    return false;  // the call succeeded without installing a context: nothing to hand out
+    return SentFile::kNone;  // the call succeeded without installing a context: nothing to hand out
   const Fd fd(mapped.fd);
-  return port.transport->SendFd(action.token.lane, action.sequence, fd.get());
+  if (!port.transport->SendFd(action.token.lane, action.sequence, fd.get())) return SentFile::kNone;
+  if (!mapped.doorbell) return SentFile::kFile;
+  if (port.gpu_doorbell == nullptr) {
+    port.gpu_doorbell = std::make_unique<PortDoorbell>(port.transport.get());
+    driver_->AddDoorbell(port.gpu_doorbell.get());
+  }
+  return SentFile::kDoorbell;
 }
 
 void Worker::Do(ReplyIoctl action) {
   ProcessPort* port = PortOf(action.token);
   if (port != nullptr) {
     const uint32_t lane = action.token.lane;
-    const bool with_fd = (action.mapping != 0 || action.mappable != 0) && SendMapping(*port, action);
-    if (!codec_.Reply(port->lanes[lane], port->transport->region(), action, port->places[lane], with_fd))
+    const bool with_file = action.mapping != 0 || action.mappable != 0;
+    const SentFile sent = with_file ? SendMapping(*port, action) : SentFile::kNone;
+    if (!codec_.Reply(port->lanes[lane], port->transport->region(), action, port->places[lane], sent))
       port->broken = true;
     port->WakeIfWaiting(lane);
   }

@@ -83,7 +83,7 @@ class Worker {
   void Do(ReplyIoctl action);
   void Do(ClosePlaceholder action);
   void Do(NoteRefusal action);
-  bool SendMapping(ProcessPort& port, const ReplyIoctl& action);
+  SentFile SendMapping(ProcessPort& port, const ReplyIoctl& action);
   void DrainPlaceholder(GuestId guest, FileId file);
   ProcessPort* PortOf(const CallToken& token);
 

@@ -20,6 +20,8 @@
 //                    then load the other's word.
 //   worker_cpu       worker: number of the CPU it runs on plus one, 0 = unknown. A guest thread on the same
 //                    CPU does not spin for its reply: it would only keep the worker from running. A hint.
+//   doorbell_state   whether stores to this process' doorbell pages of a simulated GPU are told; a futex word
+//                    of the guest. DoorbellState says who writes what.
 //   guest_cpu        guest: the same for the thread that published on this lane last, so that the worker
 //                    does not spin on that thread's CPU either. A hint.
 //   request_tail     guest, release.    request_head   worker, release.
@@ -53,6 +55,20 @@ inline constexpr uint32_t kPoolSizeBytes = 2u << 20;
 
 inline constexpr uint32_t kPageSizeBytes = 4096;
 
+// A store to a doorbell page makes no system call. So that a simulated GPU with nothing to do needs not look
+// for work, the guest can protect its pages: the first store faults, lifts the protection and rings.
+//
+//   kNone --guest--> kOpen --worker, futex wake--> kAsked --guest, pages protected--> kArmed
+//                      ^---------------- guest, before the store goes through -----------'
+//
+// kNone is a guest that does not take part. Whatever the guest writes here delays its own work only.
+enum DoorbellState : uint32_t {
+  kDoorbellNone = 0,
+  kDoorbellOpen = 1,
+  kDoorbellAsked = 2,
+  kDoorbellArmed = 3
+};
+
 struct RegionHeader {
   uint32_t magic;           // kRegionMagic
   uint32_t layout_version;  // kRegionLayoutVersion
@@ -69,10 +85,13 @@ struct RegionHeader {
   std::atomic<uint32_t> worker_waiting;  // byte 192
   std::atomic<uint32_t> worker_cpu;      // byte 196
   uint8_t reserved2[56];
+  std::atomic<uint32_t> doorbell_state;  // byte 256
+  uint8_t reserved3[60];
 };
-static_assert(sizeof(RegionHeader) == 256);
+static_assert(sizeof(RegionHeader) == 320);
 static_assert(offsetof(RegionHeader, lanes_pending) == 128, "its own cache line: every call writes it");
 static_assert(offsetof(RegionHeader, worker_waiting) == 192, "its own cache line: every call reads it");
+static_assert(offsetof(RegionHeader, doorbell_state) == 256, "its own cache line: the engine looks at it");
 static_assert(offsetof(RegionHeader, worker_cpu) == 196, "read together with worker_waiting, rarely written");
 
 struct LaneHeader {

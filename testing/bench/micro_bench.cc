@@ -62,7 +62,7 @@ class Bench {
   }
   void Judge() { Step(std::move(request_)); }
   void Reply() {
-    codec_.Reply(lane_, region_, {kToken, 0, 0, true, std::move(reply_)}, places_, false);
+    codec_.Reply(lane_, region_, {kToken, 0, 0, true, std::move(reply_)}, places_, SentFile::kNone);
     request_.call_untrusted = std::move(reply_);
   }
   void Pop() {
@@ -76,7 +76,7 @@ class Bench {
     Take();
     Decode();
     Judge();
-    codec_.Reply(lane_, region_, {kToken, 0, 0, true, reply_}, places_, false);
+    codec_.Reply(lane_, region_, {kToken, 0, 0, true, reply_}, places_, SentFile::kNone);
     request_.call_untrusted = std::move(reply_);
     Pop();
   }

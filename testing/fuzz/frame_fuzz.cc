@@ -280,7 +280,8 @@ class World {
       ++closed_;
       driver_->Close(action.mapping);
     }
-    codec_.Reply(side.lanes[action.token.lane], side.region, action, side.places[action.token.lane], false);
+    codec_.Reply(side.lanes[action.token.lane], side.region, action, side.places[action.token.lane],
+                 SentFile::kNone);
     request_.call_untrusted = std::move(action.call);
   }
   void Do(ClosePlaceholder& action) {

@@ -71,6 +71,7 @@ bool Channels::Add(const std::shared_ptr<SimChannel>& channel) {
   Prune();
   if (channels_.size() >= kChannelsMax) return false;
   channels_.push_back(channel);
+  ++made_;
   return true;
 }
 
@@ -78,9 +79,9 @@ void Channels::Prune() {
   std::erase_if(channels_, [](const std::weak_ptr<SimChannel>& channel) { return channel.expired(); });
 }
 
-bool Channels::RunOnce(BackingCount& backings) {
+Channels::Round Channels::RunOnce(BackingCount& backings) {
   Prune();
-  bool progress = false;
+  bool progress = false, waiting = false;
   for (const std::weak_ptr<SimChannel>& weak : channels_) {
     const std::shared_ptr<SimChannel> channel = weak.lock();
     if (channel == nullptr || channel->stopped) continue;
@@ -91,9 +92,10 @@ bool Channels::RunOnce(BackingCount& backings) {
     const auto state =
         channel->engine.Turn(host, userd.subspan(channel->userd_offset, engine::kUserdBytes), &budget);
     progress |= channel->engine.TakeProgress() || state == engine::Channel::State::kMore;
+    waiting |= state == engine::Channel::State::kStalled;
     if (state == engine::Channel::State::kFaulted) Stop(*channel, backings);
   }
-  return progress;
+  return progress ? Round::kProgress : waiting ? Round::kWaiting : Round::kIdle;
 }
 
 void Channels::Stop(SimChannel& channel, BackingCount& backings) {

@@ -36,11 +36,20 @@ class Channels {
   // False when kChannelsMax are alive.
   bool Add(const std::shared_ptr<SimChannel>& channel);
 
-  // Gives every channel a turn. True when any of them did something.
-  bool RunOnce(BackingCount& backings);
+  enum class Round : uint8_t {
+    kProgress,  // a channel did something
+    kWaiting,   // none did, but one waits for a semaphore that anybody may write
+    kIdle,      // none has work
+  };
+
+  // Gives every channel a turn.
+  Round RunOnce(BackingCount& backings);
 
   // Whether a channel exists that may be given work.
   bool any() const { return !channels_.empty(); }
+
+  // How many were ever added.
+  uint64_t made() const { return made_; }
 
  private:
   void Prune();
@@ -48,6 +57,7 @@ class Channels {
 
   std::function<void(std::string_view)> log_;
   size_t faults_told_ = 0;
+  uint64_t made_ = 0;
   std::vector<std::weak_ptr<SimChannel>> channels_;
 };
 

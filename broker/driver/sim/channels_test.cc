@@ -4,9 +4,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -26,6 +28,19 @@ constexpr uint64_t kNotifier = 0x0, kUserd = 0x400, kFifo = 0x1000, kPushbuffer 
 constexpr uint32_t UVM_INITIALIZE = 0x30000001, UVM_REGISTER_GPU_VASPACE = 25,
                    UVM_MAP_EXTERNAL_ALLOCATION = 33, UVM_FREE = 34, UVM_REGISTER_GPU = 37,
                    UVM_CREATE_EXTERNAL_RANGE = 73;
+
+// A guest's doorbell pages; what happens when they are asked to be armed is up to the test.
+class FakeDoorbell final : public Doorbell {
+ public:
+  explicit FakeDoorbell(std::function<bool()> arm) : arm_(std::move(arm)) {}
+  void Arm() override { armed_ = arm_(); }
+  bool armed() override { return armed_; }
+  void Disarm() { armed_ = false; }
+
+ private:
+  const std::function<bool()> arm_;
+  std::atomic<bool> armed_ = false;
+};
 
 class ChannelsTest : public ::testing::Test {
  protected:
@@ -130,6 +145,14 @@ class ChannelsTest : public ::testing::Test {
     }
     return true;
   }
+  bool AwaitSleep() {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!driver_->engine_asleep()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      std::this_thread::yield();
+    }
+    return true;
+  }
   std::string AwaitFault() {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, std::chrono::seconds(30), [this] { return !fault_.empty(); });
@@ -206,6 +229,68 @@ TEST_F(ChannelsTest, AClosedUvmFileTakesItsMappingsWithIt) {
   ASSERT_EQ(MakeChannel(), NV_OK);
   Submit(CopyMethods(kBase + kSource, kBase + kTarget));
   EXPECT_NE(AwaitFault().find("not mapped"), std::string::npos);
+}
+
+TEST_F(ChannelsTest, AnEngineWhoseDoorbellsAreArmedSleepsUntilOneRings) {
+  FakeDoorbell doorbell([] { return true; });
+  driver_->AddDoorbell(&doorbell);
+  ASSERT_EQ(MakeChannel(), NV_OK);
+  ASSERT_TRUE(AwaitSleep());
+  Submit(CopyMethods(kBase + kSource, kBase + kTarget));
+  EXPECT_TRUE(driver_->engine_asleep()) << "nothing but the doorbell tells";
+  EXPECT_EQ(memory_[kSemaphore], 0);
+  doorbell.Disarm();
+  driver_->Ring();
+  EXPECT_TRUE(AwaitWord(kSemaphore, 0x1234));
+  driver_->RemoveDoorbell(&doorbell);
+}
+
+TEST_F(ChannelsTest, WorkThatCameBeforeADoorbellWasArmedIsFoundWithoutARing) {
+  FakeDoorbell doorbell([this] {
+    Submit(CopyMethods(kBase + kSource, kBase + kTarget));
+    return true;
+  });
+  driver_->AddDoorbell(&doorbell);
+  ASSERT_EQ(MakeChannel(), NV_OK);
+  EXPECT_TRUE(AwaitWord(kSemaphore, 0x1234));
+  driver_->RemoveDoorbell(&doorbell);
+}
+
+TEST_F(ChannelsTest, OneDoorbellThatCannotBeArmedKeepsTheEngineLooking) {
+  FakeDoorbell armed([] { return true; }), deaf([] { return false; });
+  driver_->AddDoorbell(&armed);
+  driver_->AddDoorbell(&deaf);
+  ASSERT_EQ(MakeChannel(), NV_OK);
+  Submit(CopyMethods(kBase + kSource, kBase + kTarget));
+  EXPECT_TRUE(AwaitWord(kSemaphore, 0x1234));
+  EXPECT_FALSE(driver_->engine_asleep());
+  driver_->RemoveDoorbell(&deaf);
+  EXPECT_TRUE(AwaitSleep());
+  driver_->RemoveDoorbell(&armed);
+}
+
+TEST_F(ChannelsTest, AChannelThatWaitsForASemaphoreKeepsTheEngineLooking) {
+  FakeDoorbell doorbell([] { return true; });
+  driver_->AddDoorbell(&doorbell);
+  ASSERT_EQ(MakeChannel(), NV_OK);
+  constexpr uint64_t kBegun = kSemaphore + 0x80, kGate = kSemaphore + 0x100;
+  const auto semaphore = [](uint64_t at, uint32_t payload, uint32_t execute) {
+    return std::vector<uint32_t>{Header(0, 0x5c, 5),
+                                 static_cast<uint32_t>(kBase + at),
+                                 static_cast<uint32_t>(kBase >> 32),
+                                 payload,
+                                 0,
+                                 execute};
+  };
+  std::vector<uint32_t> words = semaphore(kBegun, 1, 1);
+  for (uint32_t word : semaphore(kGate, 7, 0)) words.push_back(word);
+  for (uint32_t word : CopyMethods(kBase + kSource, kBase + kTarget)) words.push_back(word);
+  Submit(words);
+  driver_->Ring();
+  ASSERT_TRUE(AwaitWord(kBegun, 1));
+  __atomic_store_n(reinterpret_cast<uint32_t*>(memory_ + kGate), 7, __ATOMIC_RELEASE);
+  EXPECT_TRUE(AwaitWord(kSemaphore, 0x1234)) << "no doorbell says that the gate is open";
+  driver_->RemoveDoorbell(&doorbell);
 }
 
 TEST_F(ChannelsTest, ARingWithoutEntriesAndUserdOutsideItsMemoryAreRefused) {

@@ -11,7 +11,10 @@ using Clock = std::chrono::steady_clock;
 
 // How long it keeps looking after work: programs that copy in a row come back within this.
 constexpr std::chrono::microseconds kSpinTime(50);
-// The pauses after that, doubled each time up to the longest.
+// How long it looks with pauses before it arms the doorbells. To be woken by one costs a page fault and three
+// changes of thread, about as much as five pauses.
+constexpr std::chrono::microseconds kArmTime(200);
+// The pauses, doubled each time up to the longest.
 constexpr std::chrono::microseconds kPauseMin(20), kPauseMax(1000);
 // How often it steps back for waiting calls before it takes its turn; a flood of calls must not stop the GPU.
 constexpr int kYieldsMax = 64;
@@ -22,15 +25,50 @@ EngineThread::~EngineThread() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
-    channels_exist_.notify_all();
+    woken_.notify_all();
   }
   if (thread_.joinable()) thread_.join();
 }
 
 void EngineThread::Wake() {
-  if (!machine_.channels.any()) return;
+  if (!asleep_) return;
+  asleep_ = false;
+  woken_.notify_one();
+}
+
+void EngineThread::NoteCall() {
+  const uint64_t made = machine_.channels.made();
+  if (made == channels_seen_) return;
+  channels_seen_ = made;
   if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
-  if (asleep_) channels_exist_.notify_one();
+  Wake();
+}
+
+void EngineThread::AddDoorbell(Doorbell* doorbell) {
+  const std::lock_guard lock(mutex_);
+  doorbells_.push_back(doorbell);
+  Wake();
+}
+
+void EngineThread::RemoveDoorbell(Doorbell* doorbell) {
+  const std::lock_guard lock(mutex_);
+  std::erase(doorbells_, doorbell);
+}
+
+void EngineThread::Ring() {
+  const std::lock_guard lock(mutex_);
+  Wake();
+}
+
+// Asks those that are not. Without any there is nobody to wake the thread.
+bool EngineThread::AllArmed() {
+  bool all = !doorbells_.empty();
+  for (Doorbell* doorbell : doorbells_) {
+    if (doorbell->armed()) continue;
+    doorbell->Arm();
+    all = false;
+  }
+  return all;
 }
 
 void EngineThread::Run() {
@@ -38,16 +76,19 @@ void EngineThread::Run() {
   std::chrono::microseconds pause = kPauseMin;
   std::unique_lock lock(mutex_.engine_side());
   while (!stopping_) {
-    const bool progress = machine_.channels.RunOnce(machine_.backings);
-    if (!machine_.channels.any()) {
+    // Before the look, so that it sees all that came before the doorbells were armed.
+    const bool armed = Clock::now() - last_work > kArmTime && AllArmed();
+    const Channels::Round round = machine_.channels.RunOnce(machine_.backings);
+    if (!machine_.channels.any() || (armed && round == Channels::Round::kIdle)) {
       asleep_ = true;
-      channels_exist_.wait(lock, [this] { return stopping_ || machine_.channels.any(); });
-      asleep_ = false;
+      woken_.wait(lock, [this] { return stopping_ || !asleep_; });
+      last_work = Clock::now();
+      pause = kPauseMin;
       continue;
     }
     lock.unlock();
     const auto now = Clock::now();
-    if (progress) {
+    if (round == Channels::Round::kProgress) {
       last_work = now;
       pause = kPauseMin;
     } else if (now - last_work > kSpinTime) {

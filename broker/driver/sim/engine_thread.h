@@ -1,9 +1,10 @@
-// The thread that gives the simulated GPU's channels their turns. It starts with the first channel and sleeps
-// for good while there is none.
+// The thread that gives the simulated GPU's channels their turns. It starts with the first channel, and
+// sleeps for good while no channel has work.
 //
-// How it learns of new work is an intermediate solution: a store to a doorbell page makes no system call, so
-// while channels exist it looks at all of them, at once after there was work and ever more seldom afterwards,
-// down to once a millisecond. That costs an idle context a thousand wake-ups a second.
+// How it learns of new work: a guest that stores to a doorbell page makes no system call. So before it sleeps
+// the thread arms the doorbells of all guests (Doorbell in driver.h), looks once more when all of them are
+// armed, and is woken by Ring. While a guest cannot be armed, or a channel waits for a semaphore that anybody
+// may write, it looks ever more seldom instead, down to once a millisecond.
 #ifndef BROKER_DRIVER_SIM_ENGINE_THREAD_H_
 #define BROKER_DRIVER_SIM_ENGINE_THREAD_H_
 
@@ -11,7 +12,9 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <vector>
 
+#include "broker/driver/driver.h"
 #include "broker/driver/sim/machine.h"
 
 namespace nvshim::broker::sim {
@@ -41,18 +44,30 @@ class EngineThread {
   EngineThread& operator=(const EngineThread&) = delete;
   ~EngineThread();
 
-  // After each call, under the lock: starts the thread, or ends its sleep, when there are channels.
-  void Wake();
+  // After each call, under the lock: starts the thread, or ends its sleep, when there are new channels.
+  void NoteCall();
+
+  // As in driver.h; they take the lock.
+  void AddDoorbell(Doorbell* doorbell);
+  void RemoveDoorbell(Doorbell* doorbell);
+  void Ring();
+
+  // Under the lock.
+  bool asleep() const { return asleep_; }
 
  private:
   void Run();
+  bool AllArmed();
+  void Wake();
 
   FairMutex& mutex_;
   Machine& machine_;
   // All below under the lock.
-  std::condition_variable channels_exist_;
+  std::vector<Doorbell*> doorbells_;
+  std::condition_variable woken_;
   bool asleep_ = false;
   bool stopping_ = false;
+  uint64_t channels_seen_ = 0;  // Channels::made() at the last look
   std::thread thread_;
 };
 

@@ -28,6 +28,7 @@ struct File {
   absl::flat_hash_set<DriverFileId> registrants;  // of a ctl file: who registered to it
   bool gpus_attached = false;                     // by NV_ESC_ATTACH_GPUS_TO_FD, once
   std::shared_ptr<Backing> mapping;               // the mmap context; one per file, until close
+  bool maps_doorbells = false;                    // the context is a page of doorbells
   int event_fd = -1;                              // made by the first NV_ESC_ALLOC_OS_EVENT
   std::unique_ptr<UvmSpace> uvm;                  // of UVM files, from UVM_INITIALIZE on
 

@@ -233,6 +233,7 @@ NvStatus RmMapMemory(EscapeContext& context, Bytes params) {
   if (memory.backing == nullptr) memory.backing = Backing::Make(memory.size_bytes, context.machine.backings);
   if (memory.backing == nullptr) return NV_ERR_NO_MEMORY;
   file->mapping = memory.backing;
+  file->maps_doorbells = memory.type == MemoryType::kRegisters;
   const uint64_t key =
       kMappingKeyBase + context.machine.next_mapping_key++ * kPageBytes + offset % kPageBytes;
   object->mappings.emplace(key, length);

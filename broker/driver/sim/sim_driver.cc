@@ -54,7 +54,7 @@ class SimDriverImpl final : public SimDriver {
     if (file == nullptr) return EBADF;
     if (!WellFormed(call)) return EINVAL;
     const int error = Dispatch(id, *file, call);
-    engine_.Wake();  // the call may have made the first channel
+    engine_.NoteCall();
     return error;
   }
 
@@ -71,7 +71,8 @@ class SimDriverImpl final : public SimDriver {
     } else {
       return {EINVAL, -1};
     }
-    return fd < 0 ? MapResult{errno, -1} : MapResult{0, fd};
+    if (fd < 0) return {errno, -1};
+    return {0, fd, file->maps_doorbells};
   }
 
   void Close(DriverFileId id) override {
@@ -79,9 +80,18 @@ class SimDriverImpl final : public SimDriver {
     machine_.RemoveFile(id);
   }
 
+  void AddDoorbell(Doorbell* doorbell) override { engine_.AddDoorbell(doorbell); }
+  void RemoveDoorbell(Doorbell* doorbell) override { engine_.RemoveDoorbell(doorbell); }
+  void Ring() override { engine_.Ring(); }
+
   sim::UnknownCounts unknown_counts() const override {
     const std::lock_guard lock(mutex_);
     return machine_.unknowns.counts();
+  }
+
+  bool engine_asleep() const override {
+    const std::lock_guard lock(mutex_);
+    return engine_.asleep();
   }
 
  private:

@@ -33,6 +33,9 @@ class SimDriver : public Driver {
  public:
   // How often callers used controls, classes, escapes or UVM requests that the driver does not know.
   virtual sim::UnknownCounts unknown_counts() const = 0;
+
+  // True while no channel has work and nobody looks for any.
+  virtual bool engine_asleep() const = 0;
 };
 
 // InvalidArgument, with the list of what is known, for an unknown profile or version.
