@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <set>
 #include <string>
 #include <utility>
@@ -305,11 +306,8 @@ class ProcessTableTest : public QuotaTest {
     return pids;
   }
 
-  struct Usage {
-    uint32_t result;
-    uint64_t is_private, shared_owned, shared_duplicate;
-    bool operator==(const Usage&) const = default;
-  };
+  // The result, and the bytes that are private, shared and owned, shared as a duplicate.
+  using Usage = std::array<uint64_t, 4>;
   // What PID_INFO says about the first of one or two pids; the second is there to be told apart.
   Usage UsageOf(GuestId guest, FileId file, uint32_t client, uint32_t pid, uint32_t index = 0) {
     const Request request =

@@ -39,8 +39,8 @@ class Maker {
     } else if (kind == 12) {
       call = OnClient(0x34, 28);  // dup
       PutObject(call, 8);
-      Put<uint32_t>(call.Bytes(0), 12, ClientNumber());
-      PutObject(call, 16);
+      Put<uint32_t>(call.Bytes(0), 12, random_.OneIn(2) ? Get<uint32_t>(call.Bytes(0), 0) : ClientNumber());
+      Put<uint32_t>(call.Bytes(0), 16, MemoryNumber());
     } else if (kind == 13) {
       call = OnClient(0x4a, 184);  // heap
       Put<uint32_t>(call.Bytes(0), 8, 2 + random_.Below(4));
@@ -50,7 +50,7 @@ class Maker {
       Put<uint64_t>(call.Bytes(0), 88, MemoryBytes());
     } else if (kind == 14) {
       call = OnClient(0x27, 56);  // memory
-      PutObject(call, 8);
+      Put<uint32_t>(call.Bytes(0), 8, MemoryNumber());
       Put<uint32_t>(call.Bytes(0), 12, random_.OneIn(4) ? 0x3e : 0x40);
       Put<uint64_t>(call.Bytes(0), 32, MemoryBytes() - 1);
     } else {
@@ -72,6 +72,9 @@ class Maker {
 
   // Up to a fourth of what a guest may have; now and then far more than there can be.
   uint64_t MemoryBytes() { return random_.OneIn(20) ? uint64_t{1} << 63 : 1 + random_.Below(300'000); }
+
+  // Few numbers, so that duplicates find their originals.
+  uint32_t MemoryNumber() { return random_.OneIn(4) ? ObjectNumber() : 1 + random_.Below(3); }
 
   void PutObject(DriverCall& call, uint32_t offset) { Put<uint32_t>(call.Bytes(0), offset, ObjectNumber()); }
 
@@ -98,7 +101,9 @@ class Maker {
     Add(call, spec->size, 0, 16);
     for (uint16_t offset : spec->clients)
       if (!random_.OneIn(3)) Put<uint32_t>(call.Bytes(1), offset, ClientNumber());
-    if (rm_class == 0x3e || rm_class == 0x40) Put<uint64_t>(call.Bytes(1), 64, MemoryBytes());
+    if (rm_class != 0x3e && rm_class != 0x40) return call;
+    Put<uint32_t>(call.Bytes(0), 8, MemoryNumber());
+    Put<uint64_t>(call.Bytes(1), 64, MemoryBytes());
     return call;
   }
 
