@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "broker/driver/sim/sim_driver.h"
 #include "broker/supervisor/control_client.h"
 #include "broker/supervisor/statistics_json.h"
@@ -26,10 +28,15 @@ namespace {
 constexpr char kVersion[] = "0.1.0";
 constexpr char kDefaultSocket[] = "/run/gpu-broker/gpu-broker.sock";
 
+// 1GiB, 512MiB, 1073741824; KB and KiB are the same.
+const CLI::AsSizeValue kSize(/*kb_is_1000=*/false);
+
 struct Flags {
   std::string driver = "sim";
   std::string socket = kDefaultSocket;
   std::vector<std::string> guest_sockets;  // NAME=PATH
+  uint64_t mem_quota_bytes = 0;
+  std::vector<std::string> guest_mem_quotas;  // NAME=SIZE
   std::string sim_gpu = "a100";
   std::string sim_driver_version = "535.261.03";
   uint32_t guests_per_worker = 1;
@@ -76,15 +83,29 @@ absl::StatusOr<std::unique_ptr<SimDriver>> MakeDriver(const Flags& flags) {
   return CreateSimDriver(options);
 }
 
-absl::StatusOr<std::map<std::string, std::string>> NamedSockets(const Flags& flags) {
-  std::map<std::string, std::string> sockets;
-  for (const std::string& one : flags.guest_sockets) {
+// `values` are NAME=WHAT of the flag `flag`, `what` says so in the complaint.
+absl::StatusOr<std::map<std::string, std::string>> ByName(const std::vector<std::string>& values,
+                                                          const char* flag, const char* what) {
+  std::map<std::string, std::string> by_name;
+  for (const std::string& one : values) {
     const size_t equals = one.find('=');
     if (equals == std::string::npos || equals == 0)
-      return absl::InvalidArgumentError("--guest-socket wants NAME=PATH, not '" + one + "'");
-    sockets[one.substr(0, equals)] = one.substr(equals + 1);
+      return absl::InvalidArgumentError(absl::StrCat(flag, " wants NAME=", what, ", not '", one, "'"));
+    by_name[one.substr(0, equals)] = one.substr(equals + 1);
   }
-  return sockets;
+  return by_name;
+}
+
+absl::StatusOr<std::map<std::string, uint64_t>> NamedQuotas(const Flags& flags) {
+  auto sizes = ByName(flags.guest_mem_quotas, "--guest-mem-quota", "SIZE");
+  if (!sizes.ok()) return sizes.status();
+  std::map<std::string, uint64_t> quotas;
+  for (auto& [name, size] : *sizes) {
+    const std::string complaint = kSize(size);  // turns the text into a number of bytes
+    if (!complaint.empty() || !absl::SimpleAtoi(size, &quotas[name]))
+      return absl::InvalidArgumentError(absl::StrCat("--guest-mem-quota: ", complaint));
+  }
+  return quotas;
 }
 
 void TellReady(int fd) {
@@ -101,11 +122,15 @@ int Supervise(const Flags& flags) {
   // Made once here for its complaints and its version, then by each worker for itself.
   auto driver = MakeDriver(flags);
   if (!driver.ok()) return Fail(driver.status());
-  auto named_sockets = NamedSockets(flags);
+  auto named_sockets = ByName(flags.guest_sockets, "--guest-socket", "PATH");
   if (!named_sockets.ok()) return Fail(named_sockets.status());
+  auto named_quotas = NamedQuotas(flags);
+  if (!named_quotas.ok()) return Fail(named_quotas.status());
   SupervisorOptions options;
   options.socket = flags.socket;
   options.named_sockets = *std::move(named_sockets);
+  options.memory_quota_bytes = flags.mem_quota_bytes;
+  options.named_memory_quotas_bytes = *std::move(named_quotas);
   options.control_socket = ControlSocketOf(flags.socket);
   options.guests_per_worker = flags.guests_per_worker;
   options.guest_linger = std::chrono::milliseconds(flags.guest_linger_ms);
@@ -177,6 +202,11 @@ int Main(int argc, char** argv) {
   app.add_option("--socket", flags.socket, "Unix socket at which guests connect")->capture_default_str();
   app.add_option("--guest-socket", flags.guest_sockets,
                  "NAME=PATH: one more socket; whoever connects there belongs to the guest NAME");
+  app.add_option("--mem-quota", flags.mem_quota_bytes,
+                 "Video memory that each guest may have, as in 1GiB; 0 is no limit")
+      ->transform(kSize)
+      ->capture_default_str();
+  app.add_option("--guest-mem-quota", flags.guest_mem_quotas, "NAME=SIZE: the same for the guest NAME alone");
   app.add_option("--guests-per-worker", flags.guests_per_worker,
                  "Guests that share one worker process (above 1: simulated driver only)")
       ->check(CLI::Range(1u, 4096u))

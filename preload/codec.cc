@@ -182,12 +182,14 @@ bool TakeRepeatedOfWelcome(const Reader& reader, Welcome* welcome) {
 
 }  // namespace
 
-size_t EncodeHello(std::span<uint8_t> to, uint32_t protocol_version, std::string_view shim_version) {
+size_t EncodeHello(std::span<uint8_t> to, uint32_t protocol_version, std::string_view shim_version,
+                   uint32_t pid) {
   // Hello's version is a log label of at most 64 bytes.
   uint8_t hello_bytes[kSmallMessageSizeBytesMax + 64];
   Writer hello(hello_bytes);
   hello.Number(1, protocol_version);
   if (!shim_version.empty()) hello.Blob(2, shim_version.data(), std::min<size_t>(shim_version.size(), 64));
+  hello.Number(3, pid);
   Writer message(to);
   message.Blob(1, hello_bytes, hello.Finish());
   return message.Finish();

@@ -43,7 +43,8 @@ struct IoctlRequest {
   std::span<const FileReference> files;
 };
 
-size_t EncodeHello(std::span<uint8_t> to, uint32_t protocol_version, std::string_view shim_version);
+size_t EncodeHello(std::span<uint8_t> to, uint32_t protocol_version, std::string_view shim_version,
+                   uint32_t pid);
 size_t EncodeFileClaim(std::span<uint8_t> to, uint32_t process_id);
 size_t EncodeOpenRequest(std::span<uint8_t> to, const OpenRequest& request);
 size_t EncodeIoctlRequest(std::span<uint8_t> to, const IoctlRequest& request);

@@ -96,16 +96,17 @@ RC_GTEST_PROP(CodecTest, AnOpenRequestIsTheProtocolsMessage, ()) {
 
 TEST(CodecTest, AHelloIsTheProtocolsMessage) {
   uint8_t bytes[128];
-  const size_t size_bytes = EncodeHello(bytes, 1, "a shim");
+  const size_t size_bytes = EncodeHello(bytes, 1, "a shim", 4711);
   pb::ChannelMessage message;
   ASSERT_TRUE(message.ParseFromArray(bytes, static_cast<int>(size_bytes)));
   EXPECT_EQ(message.hello().protocol_version(), 1u);
   EXPECT_EQ(message.hello().shim_version(), "a shim");
+  EXPECT_EQ(message.hello().pid(), 4711u);
 }
 
 TEST(CodecTest, AVersionLabelIsCutToWhatTheProtocolAllows) {
   uint8_t bytes[128];
-  const size_t size_bytes = EncodeHello(bytes, 1, std::string(1000, 'x'));
+  const size_t size_bytes = EncodeHello(bytes, 1, std::string(1000, 'x'), 0);
   pb::ChannelMessage message;
   ASSERT_TRUE(message.ParseFromArray(bytes, static_cast<int>(size_bytes)));
   EXPECT_EQ(message.hello().shim_version().size(), 64u);

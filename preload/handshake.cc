@@ -113,7 +113,8 @@ void* MapRegion(int memfd, uint64_t size_bytes) {
 // Sends Hello and receives the answer. Its size, or a negative errno.
 long Ask(int channel, std::span<uint8_t> datagram, std::span<int> fds, uint32_t* fd_count) {
   uint8_t hello[128];
-  const size_t hello_size_bytes = EncodeHello(hello, wire::kProtocolVersion, kShimVersion);
+  const auto pid = static_cast<uint32_t>(Syscall(SYS_getpid));
+  const size_t hello_size_bytes = EncodeHello(hello, wire::kProtocolVersion, kShimVersion, pid);
   const long sent = Syscall(SYS_sendto, channel, hello, hello_size_bytes, MSG_NOSIGNAL, 0, 0);
   if (sent < 0) return sent;
   long received;

@@ -61,13 +61,16 @@ GuestStatisticsView Core::Statistics(GuestId guest) const {
   const auto it = guests_.find(guest);
   if (it == guests_.end()) return {};
   const Guest& state = *it->second;
-  return {state.processes.size(), state.files.size(), state.handles.clients(), state.handles.objects(),
+  return {state.processes.size(),  state.files.size(),        state.handles.clients(),
+          state.handles.objects(), state.memory.used_bytes(), state.memory.quota_bytes(),
           state.counters};
 }
 
 // ---- Guests and processes ----
 
-void Core::On(GuestAdded event, Actions*) { guests_.try_emplace(event.guest, std::make_unique<Guest>()); }
+void Core::On(GuestAdded event, Actions*) {
+  guests_.try_emplace(event.guest, std::make_unique<Guest>(event.memory_quota_bytes));
+}
 
 void Core::On(GuestRemoved event, Actions*) {
   const Guest* guest = FindGuest(event.guest);
@@ -75,8 +78,10 @@ void Core::On(GuestRemoved event, Actions*) {
 }
 
 void Core::On(ProcessAttached event, Actions*) {
-  if (Guest* guest = FindGuest(event.guest))
-    guest->processes.try_emplace(event.process, std::make_unique<Process>());
+  Guest* guest = FindGuest(event.guest);
+  if (guest == nullptr) return;
+  auto [it, is_new] = guest->processes.try_emplace(event.process, std::make_unique<Process>());
+  if (is_new) it->second->pid_untrusted = event.pid_untrusted;
 }
 
 void Core::On(ProcessGone event, Actions*) {

@@ -59,6 +59,7 @@ class Core {
   // What is wrong with the request beyond its layout; else it is ready for the driver.
   std::optional<Refusal> Prepare(Guest& guest, const IoctlRequested& event, File& file, PendingCall& pending,
                                  DriverCall& call);
+  std::optional<Refusal> ChargeMemory(Guest& guest, const DriverCall& call, PendingCall& pending);
   std::optional<Refusal> AttachFiles(Guest& guest, const IoctlRequested& event, File& file,
                                      PendingCall& pending, DriverCall& call);
   std::optional<Refusal> AttachFile(Guest& guest, const IoctlRequested& event, const abi::FdField& fd,

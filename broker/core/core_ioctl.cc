@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "broker/core/core.h"
+#include "broker/core/filter.h"
 #include "broker/core/limits.h"
 #include "broker/core/rm_calls.h"
 #include "broker/core/translate.h"
@@ -86,7 +87,17 @@ std::optional<Refusal> Core::Prepare(Guest& guest, const IoctlRequested& event, 
   } else if (MakesObject(pending.checked, call) && !guest.handles.HasRoomForObject()) {
     return Refusal::Status(Reason::kOverLimit, NV_ERR_INSUFFICIENT_RESOURCES, kObjectsPerGuestMax);
   }
-  return AttachFiles(guest, event, file, pending, call);
+  if (auto refusal = AttachFiles(guest, event, file, pending, call)) return refusal;
+  return ChargeMemory(guest, call, pending);
+}
+
+std::optional<Refusal> Core::ChargeMemory(Guest& guest, const DriverCall& call, PendingCall& pending) {
+  const auto size_bytes = VideoMemoryBytes(pending.checked, call);
+  if (!size_bytes) return std::nullopt;
+  pending.memory = guest.memory.Charge(*size_bytes);
+  if (pending.memory != nullptr) return std::nullopt;
+  const auto quota_mib = static_cast<uint32_t>(guest.memory.quota_bytes() >> 20);
+  return Refusal::Status(Reason::kOverQuota, NV_ERR_NO_MEMORY, quota_mib);
 }
 
 // Turns the file references into driver files, each where the spec has an fd field; others are not passed on.
@@ -172,7 +183,11 @@ void Core::On(DriverReturned event, Actions* actions) {
   if (succeeded) {
     if (MakesClient(pending->checked))
       pending->new_client = guest->handles.ChooseClient(static_cast<uint32_t>(pending->new_client));
-    Record(guest->handles, file->id, pending->checked, pending->original, pending->new_client, event.call);
+    if (pending->memory != nullptr)
+      pending->memory->GrowTo(VideoMemoryBytes(pending->checked, event.call).value_or(0));
+    FilterAnswer(*guest, pending->checked, pending->original, event.call);
+    Record(guest->handles, pending->checked, pending->original,
+           {file->id, process->pid_untrusted, pending->new_client, std::move(pending->memory)}, event.call);
     if (IsRegisterFd(*file, *pending)) file->registered_ctl = pending->named_file;
   }
   ToGuest(pending->checked, pending->original, succeeded, event.call);
@@ -196,6 +211,7 @@ void Core::EndCall(Guest& guest, const CallToken& token, Process& process, Pendi
   pending.stage = PendingCall::Stage::kFree;
   pending.mapping = 0;
   pending.wants_mapping = false;
+  pending.memory = nullptr;
   TrimOriginal(pending);
   if (--process.calls_in_flight == 0 && process.gone) guest.processes.erase(token.process);
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "broker/core/ids.h"
+#include "broker/core/quota.h"
 #include "broker/driver/call.h"
 #include "broker/driver/driver.h"
 
@@ -15,6 +16,7 @@ namespace nvshim::broker {
 
 struct GuestAdded {
   GuestId guest;
+  uint64_t memory_quota_bytes = kNoQuota;  // of video memory
 };
 
 // The guest is empty and forgotten, with its counters.
@@ -25,6 +27,7 @@ struct GuestRemoved {
 struct ProcessAttached {
   GuestId guest;
   ProcessId process;
+  uint32_t pid_untrusted = 0;  // what the process calls itself; shown to its own guest only
 };
 
 // From a frame of kind Open.

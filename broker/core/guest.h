@@ -13,6 +13,7 @@
 #include "broker/core/file_table.h"
 #include "broker/core/handle_table.h"
 #include "broker/core/ids.h"
+#include "broker/core/quota.h"
 #include "broker/core/request_check.h"
 #include "broker/core/statistics.h"
 #include "proto/wire/region.h"
@@ -33,6 +34,7 @@ struct PendingCall {
   CheckedCall checked;
   ClientHandle new_client{};          // chosen for a call that makes a client
   std::vector<uint8_t> original;      // the guest's bytes, as sent
+  SharedCharge memory;                // what the call takes, until the object that it makes has it
   DriverCall call;                    // while the fresh driver file is opened
   FileId named_file = FileId::kNone;  // the file that the struct's fd field names; stays open meanwhile
   bool wants_mapping = false;         // that fd receives an mmap context
@@ -41,7 +43,8 @@ struct PendingCall {
 };
 
 struct Process {
-  bool gone = false;  // left with calls in flight: forgotten when the last has returned
+  uint32_t pid_untrusted = 0;  // what the guest calls it; 0: it has not said
+  bool gone = false;           // left with calls in flight: forgotten when the last has returned
   uint32_t calls_in_flight = 0;
   std::array<std::unique_ptr<PendingCall>, wire::kLaneCount> calls;  // made at a lane's first use
 
@@ -52,6 +55,9 @@ struct Process {
 };
 
 struct Guest {
+  explicit Guest(uint64_t memory_quota_bytes) : memory(memory_quota_bytes) {}
+
+  MemoryLedger memory;  // outlives the charges in all below
   absl::flat_hash_map<ProcessId, std::unique_ptr<Process>> processes;
   FileTable files;
   HandleTable handles;

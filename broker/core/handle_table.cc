@@ -1,5 +1,7 @@
 #include "broker/core/handle_table.h"
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "broker/core/limits.h"
@@ -26,8 +28,8 @@ ClientHandle HandleTable::ChooseClient(uint32_t wanted) {
   }
 }
 
-void HandleTable::AddClient(ClientHandle client, RealClientHandle real, FileId owner) {
-  clients_.emplace(client, Client{real, owner, {}});
+void HandleTable::AddClient(ClientHandle client, RealClientHandle real, FileId owner, uint32_t pid) {
+  clients_.emplace(client, Client{real, owner, pid, {}});
 }
 
 std::optional<HandleTable::ClientView> HandleTable::FindClient(uint32_t handle_untrusted) const {
@@ -36,15 +38,18 @@ std::optional<HandleTable::ClientView> HandleTable::FindClient(uint32_t handle_u
   return ClientView{it->second.real, it->second.owner};
 }
 
-void HandleTable::AddObject(ClientHandle client, ObjectHandle object, ObjectHandle parent,
-                            uint32_t rm_class) {
+void HandleTable::AddObject(ClientHandle client, ObjectHandle object, ObjectHandle parent, uint32_t rm_class,
+                            SharedCharge memory) {
   const auto it = clients_.find(client);
   if (it == clients_.end() || object == kNoObject) return;
   if (static_cast<uint32_t>(object) == static_cast<uint32_t>(client)) return;
   Objects& objects = it->second.objects;
   if (const auto old = objects.find(object); old != objects.end()) FreeTree(objects, old);
   const bool below_client = !objects.contains(parent);
-  objects.emplace(object, Object{rm_class, below_client ? static_cast<ObjectHandle>(client) : parent});
+  Object& made = objects[object];
+  made.rm_class = rm_class;
+  made.parent = below_client ? static_cast<ObjectHandle>(client) : parent;
+  made.memory = std::move(memory);
   if (!below_client) LinkBelow(objects, parent, object);
   ++objects_;
 }
@@ -103,6 +108,40 @@ void HandleTable::FreeClientsOf(FileId owner) {
 bool HandleTable::HasObject(ClientHandle client, ObjectHandle object) const {
   const auto it = clients_.find(client);
   return it != clients_.end() && it->second.objects.contains(object);
+}
+
+SharedCharge HandleTable::MemoryOf(ClientHandle client, ObjectHandle object) const {
+  const auto it = clients_.find(client);
+  if (it == clients_.end()) return nullptr;
+  const auto found = it->second.objects.find(object);
+  return found == it->second.objects.end() ? nullptr : found->second.memory;
+}
+
+// ---- What the process table shows ----
+
+std::map<uint32_t, MemoryUsage> HandleTable::MemoryByPid() const {
+  std::map<uint32_t, MemoryUsage> usages;
+  for (const auto& [handle, client] : clients_) {
+    if (client.pid == 0) continue;
+    MemoryUsage& usage = usages[client.pid];
+    for (const auto& [number, object] : client.objects) {
+      if (object.memory == nullptr) continue;
+      uint64_t& bytes = object.memory.use_count() == 1  ? usage.private_bytes
+                        : object.rm_class != kDuplicate ? usage.shared_owned_bytes
+                                                        : usage.shared_duplicate_bytes;
+      bytes += object.memory->size_bytes();
+    }
+  }
+  return usages;
+}
+
+std::set<uint32_t> HandleTable::PidsWithClass(uint32_t rm_class) const {
+  std::set<uint32_t> pids;
+  for (const auto& [handle, client] : clients_)
+    if (client.pid != 0 && std::any_of(client.objects.begin(), client.objects.end(),
+                                       [&](const auto& entry) { return entry.second.rm_class == rm_class; }))
+      pids.insert(client.pid);
+  return pids;
 }
 
 }  // namespace nvshim::broker

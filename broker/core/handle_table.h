@@ -6,24 +6,38 @@
 #define BROKER_CORE_HANDLE_TABLE_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 
 #include "absl/container/flat_hash_map.h"
 #include "broker/core/ids.h"
+#include "broker/core/quota.h"
 
 namespace nvshim::broker {
 
 // RM takes 0 in hObjectNew as "choose one": no object has that handle.
 inline constexpr ObjectHandle kNoObject{0};
 
+// Stands for hClass of what RM_DUP_OBJECT made, which names none. No object has the class of clients.
+inline constexpr uint32_t kDuplicate = 0;
+
 // The children of an object form a list through their sibling links, so that freeing one of 100,000 costs
 // what freeing one of two does.
 struct Object {
-  uint32_t rm_class;    // hClass
+  uint32_t rm_class;    // hClass, or kDuplicate
   ObjectHandle parent;  // the client's own number for children of the client, which are in no list
   ObjectHandle first_child = kNoObject;
   ObjectHandle next_sibling = kNoObject;
   ObjectHandle previous_sibling = kNoObject;
+  SharedCharge memory;  // video memory; duplicates share it
+};
+
+// Video memory of one process, as NV2080_CTRL_GPU_PID_INFO_VIDEO_MEMORY_USAGE_DATA tells it apart.
+struct MemoryUsage {
+  uint64_t private_bytes = 0;
+  uint64_t shared_owned_bytes = 0;      // with duplicates somewhere
+  uint64_t shared_duplicate_bytes = 0;  // a duplicate of something that still exists
 };
 
 class HandleTable {
@@ -36,8 +50,9 @@ class HandleTable {
   ClientHandle ChooseClient(uint32_t wanted);
   bool IsFree(ClientHandle client) const { return !clients_.contains(client); }
 
-  // Records a client that the driver made on `owner`. The virtual handle must be free.
-  void AddClient(ClientHandle client, RealClientHandle real, FileId owner);
+  // Records a client that the driver made on `owner`, for a process that calls itself `pid`. The virtual
+  // handle must be free.
+  void AddClient(ClientHandle client, RealClientHandle real, FileId owner, uint32_t pid = 0);
 
   struct ClientView {
     RealClientHandle real;
@@ -49,7 +64,11 @@ class HandleTable {
   // Records an object that the driver made. A parent that is not in the table stands for the client itself:
   // the driver has accepted it. What the table knows under that handle so far, the driver has freed unasked
   // (as a dependent of something else): it goes, with its descendants.
-  void AddObject(ClientHandle client, ObjectHandle object, ObjectHandle parent, uint32_t rm_class);
+  void AddObject(ClientHandle client, ObjectHandle object, ObjectHandle parent, uint32_t rm_class,
+                 SharedCharge memory = nullptr);
+
+  // The video memory of an object; null when it has none, or is not there.
+  SharedCharge MemoryOf(ClientHandle client, ObjectHandle object) const;
 
   // Frees an object and its descendants, or, when `object` is the client's own number, the client. Unknown:
   // nothing.
@@ -59,6 +78,11 @@ class HandleTable {
   void FreeClientsOf(FileId owner);
 
   bool HasObject(ClientHandle client, ObjectHandle object) const;
+
+  // By pid, of the processes that made clients and told one. Both look at every object.
+  std::map<uint32_t, MemoryUsage> MemoryByPid() const;
+  std::set<uint32_t> PidsWithClass(uint32_t rm_class) const;
+
   size_t clients() const { return clients_.size(); }
   size_t objects() const { return objects_; }
 
@@ -67,6 +91,7 @@ class HandleTable {
   struct Client {
     RealClientHandle real;
     FileId owner;
+    uint32_t pid;
     Objects objects;
   };
 

@@ -16,6 +16,7 @@ inline constexpr uint32_t NV_ERR_INSUFFICIENT_RESOURCES = 0x1a;
 inline constexpr uint32_t NV_ERR_INVALID_ARGUMENT = 0x1f;
 inline constexpr uint32_t NV_ERR_INVALID_CLASS = 0x22;
 inline constexpr uint32_t NV_ERR_INVALID_CLIENT = 0x23;
+inline constexpr uint32_t NV_ERR_NO_MEMORY = 0x51;
 inline constexpr uint32_t NV_ERR_NOT_SUPPORTED = 0x56;
 inline constexpr uint32_t NV_ERR_OBJECT_NOT_FOUND = 0x57;
 
@@ -32,13 +33,14 @@ enum class Reason : uint8_t {
   kUnknownFile,       // a file that this process does not hold
   kUnknownClient,     // a client handle that is not this guest's, or not this file's
   kOverLimit,         // a bound of limits.h
+  kOverQuota,         // video memory beyond what this guest may have
   kCount,
 };
 
 inline constexpr const char* kReasonNames[] = {
-    "unknown_escape",   "unknown_uvm_call", "unknown_control", "unknown_class",
-    "unknown_function", "bad_size",         "bad_segments",    "serialized_params",
-    "unknown_device",   "unknown_file",     "unknown_client",  "over_limit",
+    "unknown_escape", "unknown_uvm_call", "unknown_control",   "unknown_class",  "unknown_function",
+    "bad_size",       "bad_segments",     "serialized_params", "unknown_device", "unknown_file",
+    "unknown_client", "over_limit",       "over_quota",
 };
 static_assert(sizeof(kReasonNames) / sizeof(kReasonNames[0]) == static_cast<size_t>(Reason::kCount));
 

@@ -27,6 +27,12 @@ struct CheckedCall {
 // only the segments tell what is there.
 CheckedCall CheckRequest(const abi::Table& table, DeviceClass device_class, DriverCall& call);
 
+// Whether the call is the RM escape `number`. UVM requests have small numbers too, but carry no `objects`;
+// every escape that is asked for has some.
+inline bool IsEscape(const CheckedCall& checked, uint32_t number) {
+  return checked.spec->number == number && checked.spec->objects.size != 0;
+}
+
 }  // namespace nvshim::broker
 
 #endif  // BROKER_CORE_REQUEST_CHECK_H_

@@ -28,12 +28,31 @@ inline constexpr uint32_t kClassOffset = 12;                     // NVOS02, NVOS
 inline constexpr uint32_t kMemoryOffset = abi::nvos02::kMemory;  // pMemory of NVOS02
 inline constexpr uint32_t kMemoryFdOffset = abi::nvos02::kFd;    // fd of nv_ioctl_nvos02_parameters_with_fd
 inline constexpr uint32_t kFunctionOffset = 8;                   // NVOS32
-inline constexpr uint32_t kHeapObjectOffset = 44;                // hMemory of NVOS32 AllocSize and Free
+inline constexpr uint32_t kMemoryLimitOffset = abi::nvos02::kLimit;  // size - 1
+inline constexpr uint32_t kHeapObjectOffset = 44;                    // hMemory of NVOS32 AllocSize and Free
+inline constexpr uint32_t kHeapFlagsOffset = 52, kHeapAttrOffset = 56, kHeapSizeOffset = 88;  // AllocSize
+inline constexpr uint32_t kHeapTotalOffset = 24, kHeapFreeOffset = 32;                        // NVOS32
+inline constexpr uint32_t kHeapLargestOffset = 56;     // data.Info.size: of the largest free block
+inline constexpr uint32_t kAllocationSizeOffset = 64;  // size of NV_MEMORY_ALLOCATION_PARAMS
+inline constexpr uint32_t kSourceClientOffset = 12, kSourceObjectOffset = 16;  // NVOS55
 
 // Functions of NVOS32 that are served; the others carry pointers of their own.
 inline constexpr uint32_t NVOS32_FUNCTION_ALLOC_SIZE = 2;
 inline constexpr uint32_t NVOS32_FUNCTION_FREE = 3;
 inline constexpr uint32_t NVOS32_FUNCTION_INFO = 5;
+
+// Where ALLOC_SIZE is to take memory from: flags say virtual, or attr says where.
+inline constexpr uint32_t NVOS32_ALLOC_FLAGS_VIRTUAL = 0x00080000;
+inline constexpr uint32_t NVOS32_ATTR_LOCATION_MASK = 3u << 25;
+inline constexpr uint32_t NVOS32_ATTR_LOCATION_VIDMEM = 0;
+
+// Controls whose answers speak of the whole machine, and where their lists are (ctrl2080fb.h, ctrl2080gpu.h).
+inline constexpr uint32_t NV2080_CTRL_CMD_GPU_GET_PIDS = 0x2080018d;
+inline constexpr uint32_t NV2080_CTRL_CMD_GPU_GET_PID_INFO = 0x2080018e;
+inline constexpr uint32_t NV2080_CTRL_CMD_FB_GET_INFO = 0x20801301;
+inline constexpr uint32_t NV2080_CTRL_CMD_FB_GET_INFO_V2 = 0x20801303;
+inline constexpr uint32_t kFbInfoPointerOffset = 8;  // fbInfoList of FB_GET_INFO
+inline constexpr uint32_t kFbInfoListOffset = 4;     // fbInfoList of FB_GET_INFO_V2
 
 // Classes that are clients, and classes whose objects an escape makes without naming the class.
 inline constexpr uint32_t NV01_ROOT = 0x0;

@@ -21,6 +21,8 @@ struct GuestStatisticsView {
   uint64_t files = 0;
   uint64_t clients = 0;
   uint64_t objects = 0;
+  uint64_t memory_bytes = 0;  // video memory, calls in flight included
+  uint64_t memory_quota_bytes = 0;
   Counters counters;
 };
 

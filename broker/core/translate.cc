@@ -2,16 +2,12 @@
 
 #include <cstring>
 #include <span>
+#include <utility>
 
 #include "broker/core/rm_calls.h"
 
 namespace nvshim::broker {
 namespace {
-
-bool IsEscape(const CheckedCall& checked, uint32_t number) {
-  // UVM requests have small numbers too, but carry no `objects`; every escape named here has some.
-  return checked.spec->number == number && checked.spec->objects.size != 0;
-}
 
 // The client must be this file's, or that of the ctl file it is registered to: the driver's own rule
 // (rmclientValidate), which has to hold before the broker's one process speaks for everybody.
@@ -176,16 +172,17 @@ bool Succeeded(const CheckedCall& checked, int error, const DriverCall& call) {
   return Get<uint32_t>(call.Bytes(0), checked.spec->status_offset) == NV_OK;
 }
 
-void Record(HandleTable& handles, FileId file, const CheckedCall& checked,
-            const std::vector<uint8_t>& original, ClientHandle client, DriverCall& call) {
+void Record(HandleTable& handles, const CheckedCall& checked, const std::vector<uint8_t>& original,
+            Origin origin, DriverCall& call) {
   if (call.segments.empty()) return;
   const auto bytes = call.Bytes(0);
   const std::span<const uint8_t> guest_bytes(original.data() + call.segments[0].offset, bytes.size());
   if (MakesClient(checked)) {
-    handles.AddClient(client, static_cast<RealClientHandle>(Get<uint32_t>(bytes, kObjectOffset)), file);
-    Put<uint32_t>(bytes, kObjectOffset, static_cast<uint32_t>(client));
+    handles.AddClient(origin.client, static_cast<RealClientHandle>(Get<uint32_t>(bytes, kObjectOffset)),
+                      origin.file, origin.pid);
+    Put<uint32_t>(bytes, kObjectOffset, static_cast<uint32_t>(origin.client));
     if (checked.nested_segment != 0)
-      Put<uint32_t>(call.Bytes(checked.nested_segment), 0, static_cast<uint32_t>(client));
+      Put<uint32_t>(call.Bytes(checked.nested_segment), 0, static_cast<uint32_t>(origin.client));
     return;
   }
   if (checked.spec->clients.size == 0) return;
@@ -197,13 +194,18 @@ void Record(HandleTable& handles, FileId file, const CheckedCall& checked,
   } else if (IsEscape(checked, NV_ESC_RM_VID_HEAP_CONTROL)) {
     const uint32_t function = Get<uint32_t>(guest_bytes, kFunctionOffset);
     if (function == NVOS32_FUNCTION_ALLOC_SIZE)
-      handles.AddObject(issuer, made(kHeapObjectOffset), parent(), NV01_MEMORY_LOCAL_USER);
+      handles.AddObject(issuer, made(kHeapObjectOffset), parent(), NV01_MEMORY_LOCAL_USER,
+                        std::move(origin.memory));
     else if (function == NVOS32_FUNCTION_FREE)
       handles.Free(issuer, static_cast<ObjectHandle>(Get<uint32_t>(guest_bytes, kHeapObjectOffset)));
+  } else if (IsEscape(checked, NV_ESC_RM_DUP_OBJECT)) {
+    const auto source = static_cast<ClientHandle>(Get<uint32_t>(guest_bytes, kSourceClientOffset));
+    handles.AddObject(
+        issuer, made(kObjectOffset), parent(), kDuplicate,
+        handles.MemoryOf(source, static_cast<ObjectHandle>(Get<uint32_t>(bytes, kSourceObjectOffset))));
   } else if (MakesObject(checked, call)) {
-    const uint32_t rm_class =
-        IsEscape(checked, NV_ESC_RM_DUP_OBJECT) ? 0 : Get<uint32_t>(bytes, kClassOffset);
-    handles.AddObject(issuer, made(kObjectOffset), parent(), rm_class);
+    handles.AddObject(issuer, made(kObjectOffset), parent(), Get<uint32_t>(bytes, kClassOffset),
+                      std::move(origin.memory));
   }
 }
 

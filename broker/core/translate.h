@@ -37,11 +37,18 @@ bool Succeeded(const CheckedCall& checked, int error, const DriverCall& call);
 bool MakesClient(const CheckedCall& checked);
 bool MakesObject(const CheckedCall& checked, const DriverCall& call);
 
+// What is known of a successful call beyond its bytes.
+struct Origin {
+  FileId file;
+  uint32_t pid;         // what the process calls itself; 0 when it has not said
+  ClientHandle client;  // the number chosen for a client that the call made
+  SharedCharge memory;  // charged for the call
+};
+
 // After a successful call: what it made or freed. `original` as above; the handle fields of `call` are the
-// driver's still. For a call that makes a client, `client` is the number chosen for it, and is written into
-// `call`.
-void Record(HandleTable& handles, FileId file, const CheckedCall& checked,
-            const std::vector<uint8_t>& original, ClientHandle client, DriverCall& call);
+// driver's still. The number of a new client is written into `call`.
+void Record(HandleTable& handles, const CheckedCall& checked, const std::vector<uint8_t>& original,
+            Origin origin, DriverCall& call);
 
 }  // namespace nvshim::broker
 

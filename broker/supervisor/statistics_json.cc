@@ -21,6 +21,8 @@ Json GuestJson(const GuestStatistics& guest) {
           {"files", guest.files()},
           {"clients", guest.clients()},
           {"objects", guest.objects()},
+          {"memory_bytes", guest.memory_bytes()},
+          {"memory_quota_bytes", guest.memory_quota_bytes()},
           {"opens_total", guest.opens_total()},
           {"ioctls_total", guest.ioctls_total()},
           {"driver_calls_total", guest.driver_calls_total()},
@@ -39,11 +41,17 @@ Json WorkerJson(const WorkerStatistics& worker) {
 std::string StatisticsJson(const BrokerStatistics& statistics) {
   Json workers = Json::array();
   for (const WorkerStatistics& worker : statistics.workers()) workers.push_back(WorkerJson(worker));
-  const Json json = {{"driver", statistics.driver()},     {"driver_version", statistics.driver_version()},
-                     {"guests", statistics.guests()},     {"processes", statistics.processes()},
-                     {"files", statistics.files()},       {"clients", statistics.clients()},
-                     {"objects", statistics.objects()},   {"frames", statistics.frames()},
-                     {"refusals", statistics.refusals()}, {"workers", workers}};
+  const Json json = {{"driver", statistics.driver()},
+                     {"driver_version", statistics.driver_version()},
+                     {"guests", statistics.guests()},
+                     {"processes", statistics.processes()},
+                     {"files", statistics.files()},
+                     {"clients", statistics.clients()},
+                     {"objects", statistics.objects()},
+                     {"frames", statistics.frames()},
+                     {"memory_bytes", statistics.memory_bytes()},
+                     {"refusals", statistics.refusals()},
+                     {"workers", workers}};
   // Guest names hold cgroup paths, which need not be UTF-8.
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }

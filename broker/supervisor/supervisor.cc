@@ -162,6 +162,9 @@ void Supervisor::Admit(Fd connection, const std::string& name) {
   message.mutable_attach()->set_guest_id(guest->id);
   message.mutable_attach()->set_instance(guest->instance);
   message.mutable_attach()->set_name(name);
+  const auto quota = options_.named_memory_quotas_bytes.find(name);
+  message.mutable_attach()->set_memory_quota_bytes(
+      quota == options_.named_memory_quotas_bytes.end() ? options_.memory_quota_bytes : quota->second);
   const int fds[] = {connection.get()};
   if (!Send(workers_.at(guest->worker).process.socket.get(), message.SerializeAsString(), fds)) {
     spdlog::warn("guest {} ({}): its worker takes no more connections", guest->id, name);
@@ -353,6 +356,7 @@ BrokerStatistics Supervisor::Sum() const {
       sum.set_files(sum.files() + guest.files());
       sum.set_clients(sum.clients() + guest.clients());
       sum.set_objects(sum.objects() + guest.objects());
+      sum.set_memory_bytes(sum.memory_bytes() + guest.memory_bytes());
       sum.set_frames(sum.frames() + guest.opens_total() + guest.ioctls_total());
       for (const auto& [reason, count] : guest.refusals_total()) sum.set_refusals(sum.refusals() + count);
     }

@@ -24,6 +24,8 @@ struct SupervisorOptions {
   std::string socket;                                // guests by uid and cgroup
   std::map<std::string, std::string> named_sockets;  // guest name -> socket path
   std::string control_socket;
+  uint64_t memory_quota_bytes = 0;                            // of video memory, for each guest; 0 = none
+  std::map<std::string, uint64_t> named_memory_quotas_bytes;  // by guest name, instead of the above
   uint32_t guests_per_worker = 1;
   std::chrono::milliseconds guest_linger{10'000};  // an empty guest's worker is kept that long
   std::vector<std::string> worker_arguments;

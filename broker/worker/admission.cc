@@ -80,7 +80,7 @@ void Worker::Attach(const AttachProcess& attach, Fd connection) {
   if (is_new) {
     it->second.instance = attach.instance();
     it->second.name = attach.name();
-    Step(GuestAdded{guest});
+    Step(GuestAdded{guest, attach.memory_quota_bytes() == 0 ? kNoQuota : attach.memory_quota_bytes()});
   }
   ++it->second.attached;
   ++it->second.connections;
@@ -118,10 +118,10 @@ void Worker::Greet(uint32_t index, Connection& connection) {
            "this guest has " + std::to_string(kProcessesPerGuestMax) + " processes already");
     return Drop(index);
   }
-  if (!Admit(index, connection)) Drop(index);
+  if (!Admit(index, connection, message.hello().pid())) Drop(index);
 }
 
-bool Worker::Admit(uint32_t index, Connection& connection) {
+bool Worker::Admit(uint32_t index, Connection& connection, uint32_t pid_untrusted) {
   auto transport = CreateUnixTransport(std::move(connection.hello));
   if (!transport.ok()) {
     spdlog::warn("a guest process cannot be admitted: {}", transport.status().ToString());
@@ -129,7 +129,7 @@ bool Worker::Admit(uint32_t index, Connection& connection) {
   }
   const auto process = static_cast<ProcessId>(index);
   connection.port = std::make_unique<ProcessPort>(connection.guest, process, *std::move(transport));
-  Step(ProcessAttached{connection.guest, process});
+  Step(ProcessAttached{connection.guest, process, pid_untrusted});
   loop_->Poll(connection.port->transport->doorbell(), POLLIN, {kDoorbellTag, index});
   const Welcome welcome = WelcomeFor(driver_->info(), index, guests_[connection.guest].instance);
   return connection.port->transport->SendWelcome(welcome);
@@ -176,6 +176,8 @@ void Worker::ReportStatistics() {
     guest->set_files(view.files);
     guest->set_clients(view.clients);
     guest->set_objects(view.objects);
+    guest->set_memory_bytes(view.memory_bytes);
+    guest->set_memory_quota_bytes(view.memory_quota_bytes == kNoQuota ? 0 : view.memory_quota_bytes);
     guest->set_opens_total(view.counters.opens);
     guest->set_ioctls_total(view.counters.ioctls);
     guest->set_driver_calls_total(view.counters.driver_calls);

@@ -64,7 +64,7 @@ class Worker {
   void Attach(const AttachProcess& attach, Fd connection);
   void OnChannel(uint32_t index);
   void Greet(uint32_t index, Connection& connection);
-  bool Admit(uint32_t index, Connection& connection);
+  bool Admit(uint32_t index, Connection& connection, uint32_t pid_untrusted);
   void Drop(uint32_t index);
   void StartPolling(uint32_t index, ProcessPort& port);
   void ReportIfEmpty(GuestId guest);

@@ -1,25 +1,12 @@
 #!/bin/bash
 # Law: NVIDIA's own unmodified nvidia-smi and libcuda, as guests, see the GPU that the broker simulates, and copy memory
 # to it and back.
-# usage: clients_test.sh GPU NAME MEMORY_MIB. The libraries are fetched once into the user's cache; without them, and
-# without a mirror to fetch them from, the test is skipped.
+# usage: clients_test.sh GPU NAME MEMORY_MIB
 set -euo pipefail
 source testing/e2e/runfiles.sh
+source testing/e2e/nvidia_clients.sh
 
 gpu=$1 name=$2 memory_mib=$3
-version=535.261.03
-
-# HOME is Bazel's here; the libraries belong into the cache of the user.
-home=$(getent passwd "$(id -u)" | cut -d: -f6)
-clients=${XDG_CACHE_HOME:-$home/.cache}/nvshim/clients/$version
-mkdir -p "$(dirname "$clients")" 2>/dev/null || clients=$TEST_TMPDIR/clients/$version
-status=0
-testing/clients/get "$version" "$clients" || status=$?
-if ((status == 77)); then
-  skip "NVIDIA's libraries are not in $clients and no Debian mirror can be reached"
-elif ((status != 0)); then
-  fail "testing/clients/get ends with status $status"
-fi
 
 guest() {
   testing/with-broker --gpu "$gpu" --driver-version "$version" --clients "$clients" --check-released --verbose -- "$@" ||

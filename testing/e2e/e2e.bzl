@@ -69,6 +69,7 @@ def clients_test(gpu, product, memory_mib):
             str(memory_mib),
         ],
         data = [
+            "nvidia_clients.sh",
             ":guest",
             "//testing/clients:copy_memory",
             "//testing/clients:query_devices",

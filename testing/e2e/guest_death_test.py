@@ -30,7 +30,7 @@ def main():
         spin(index * 37e-6)
         victim.kill()
         guests.await_stats(
-            lambda now: all(now[name] == held[name] for name in ("processes", "files", "clients", "objects")),
+            lambda now: all(now[name] == held[name] for name in guests.HELD),
             f"a killed process leaves something behind; before it came: {held}; now")
     bystander.finish()
     guests.await_stats(guests.nothing_held, "all guests are gone and something is still held")

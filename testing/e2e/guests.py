@@ -12,6 +12,9 @@ import subprocess
 import sys
 import time
 
+# What the broker's statistics count of things that guests hold.
+HELD = ("processes", "files", "clients", "objects", "memory_bytes")
+
 PATIENCE_S = 20.0  # the most anything here may take; all of it takes milliseconds on an idle machine
 
 # Taken out of the environment: tools that a test runs are no guests.
@@ -42,7 +45,7 @@ def await_stats(holds, what):
 
 
 def nothing_held(now):
-    return not any(now[name] for name in ("processes", "files", "clients", "objects"))
+    return not any(now[name] for name in HELD)
 
 
 class Guest:

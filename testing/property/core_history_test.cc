@@ -28,6 +28,15 @@ constexpr uint32_t kGuests = 3;
 constexpr uint32_t kProcessesAtOnce = 2;
 constexpr uint32_t kLanes = 3;
 
+// One guest has no quota, the others run into theirs.
+constexpr GuestId kWithoutQuota{1};
+constexpr uint64_t kQuotaBytes = 1'000'000;
+uint64_t QuotaOf(GuestId guest) { return guest == kWithoutQuota ? kNoQuota : kQuotaBytes; }
+
+// The driver rounds up to pages what was within the quota when it was asked for, in each of the calls that it
+// has at a time: those of the living on all their lanes, and a few of the dead.
+constexpr uint64_t kRoundingBytesMax = 4096 * 4 * kProcessesAtOnce * kLanes;
+
 using TokenKey = std::tuple<GuestId, ProcessId, uint32_t>;
 TokenKey KeyOf(const CallToken& token) { return {token.guest, token.process, token.lane}; }
 
@@ -94,7 +103,7 @@ class History {
  public:
   explicit History(uint64_t seed) : random_(seed), core_(abi::FindTable("535.261.03"), {0, 1}) {
     for (uint32_t guest = 1; guest <= kGuests; ++guest)
-      Step(static_cast<GuestId>(guest), GuestAdded{GuestId{guest}});
+      Step(static_cast<GuestId>(guest), GuestAdded{GuestId{guest}, QuotaOf(GuestId{guest})});
   }
 
   void RunStep() {
@@ -120,7 +129,7 @@ class History {
     EXPECT_EQ(driver_.files(), 0u) << "a driver file that nobody closes";
     for (uint32_t number = 1; number <= kGuests; ++number) {
       const GuestStatisticsView left = core_.Statistics(GuestId{number});
-      EXPECT_EQ(left.processes + left.files + left.clients + left.objects, 0u);
+      EXPECT_EQ(left.processes + left.files + left.clients + left.objects + left.memory_bytes, 0u);
       Step(GuestId{number}, GuestRemoved{GuestId{number}});
       EXPECT_EQ(core_.Statistics(GuestId{number}).counters.ioctls, 0u) << "the guest is still known";
     }
@@ -334,7 +343,21 @@ class History {
       const GuestStatisticsView counts = core_.Statistics(guest);
       EXPECT_EQ(counts.clients, driver_.clients(guest));
       EXPECT_EQ(counts.objects, driver_.objects(guest));
+      const uint64_t memory_bytes = driver_.memory_bytes(guest) + MemoryInFlightBytes(guest);
+      EXPECT_EQ(counts.memory_bytes, memory_bytes);
+      if (guest != kWithoutQuota) {
+        EXPECT_LE(memory_bytes, kQuotaBytes + kRoundingBytesMax);
+      }
     }
+  }
+
+  // Asked of the driver, and not answered yet.
+  uint64_t MemoryInFlightBytes(GuestId guest) const {
+    uint64_t sum = 0;
+    for (const Action& action : driver_queue_)
+      if (const auto* ioctl = std::get_if<DriverIoctl>(&action); ioctl && ioctl->token.guest == guest)
+        sum += ModelDriver::MemoryAskedBytes(ioctl->call);
+    return sum;
   }
 
   Random random_;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "proto/abi/spec.h"
 
 namespace nvshim::broker {
@@ -11,7 +13,8 @@ constexpr uint32_t kInvalidClient = 0x23, kDuplicate = 0x19, kNotFound = 0x57;
 
 // Escapes by number.
 constexpr uint32_t kAllocMemory = 0x27, kFree = 0x29, kAlloc = 0x2b, kDup = 0x34, kVidHeap = 0x4a;
-constexpr uint32_t kHeapAlloc = 2, kHeapFree = 3;
+constexpr uint32_t kHeapAlloc = 2, kHeapFree = 3, kVirtualFlag = 0x80000, kLocalUser = 0x40;
+constexpr uint64_t kPageBytes = 4096;
 
 bool IsUvm(DeviceNode node) {
   return node.device_class == DeviceClass::kUvm || node.device_class == DeviceClass::kUvmTools;
@@ -92,9 +95,33 @@ void ModelDriver::Execute(DriverFileId file, DriverCall& call, uint32_t status_w
 
 uint32_t ModelDriver::MakeClient(DriverFileId file, DriverCall& call) {
   const uint32_t number = next_client_++;
-  clients_[number] = {files_.at(file).guest, file, {}};
+  clients_[number] = {files_.at(file).guest, file, {}, {}};
   Put<uint32_t>(call.Bytes(0), 8, number);
   return 0;
+}
+
+// The three ways to allocate: class 0x40 of RM_ALLOC and of ALLOC_MEMORY, and the heap unless its flags say
+// virtual or its attributes another place.
+uint64_t ModelDriver::MemoryAskedBytes(const DriverCall& call) {
+  if (abi::IocType(call.command) != abi::kEscapeType) return 0;
+  const uint32_t number = abi::IocNumber(call.command), params = call.Child(0, 16);
+  if (number == kAlloc && U32(call, 12) == kLocalUser) return Get<uint64_t>(call.Bytes(params), 64);
+  if (number == kAllocMemory && U32(call, 12) == kLocalUser) return Get<uint64_t>(call.Bytes(0), 32) + 1;
+  const bool video = (U32(call, 52) & kVirtualFlag) == 0 && (U32(call, 56) >> 25 & 3) == 0;
+  return number == kVidHeap && U32(call, 8) == kHeapAlloc && video ? Get<uint64_t>(call.Bytes(0), 88) : 0;
+}
+
+// What the object that the call makes has: new memory, in whole pages, or that of the original.
+std::shared_ptr<uint64_t> ModelDriver::MemoryFor(const DriverCall& call) const {
+  if (abi::IocNumber(call.command) == kDup) {
+    const auto source = clients_.find(U32(call, 12));
+    if (source == clients_.end()) return nullptr;
+    const auto memory = source->second.memory.find(U32(call, 16));
+    return memory == source->second.memory.end() ? nullptr : memory->second;
+  }
+  const uint64_t asked_bytes = MemoryAskedBytes(call);
+  if (asked_bytes == 0) return nullptr;
+  return std::make_shared<uint64_t>((asked_bytes + kPageBytes - 1) / kPageBytes * kPageBytes);
 }
 
 uint32_t ModelDriver::MakeObject(DriverCall& call, uint32_t number_offset) {
@@ -107,6 +134,12 @@ uint32_t ModelDriver::MakeObject(DriverCall& call, uint32_t number_offset) {
   if (number == 0) number = next_object_++;
   if (number == it->first || !parents.emplace(number, parent).second) return kDuplicate;
   Put<uint32_t>(call.Bytes(0), number_offset, number);
+  if (const auto memory = MemoryFor(call)) {
+    it->second.memory[number] = memory;
+    if (abi::IocNumber(call.command) == kAlloc) Put<uint64_t>(call.Bytes(call.Child(0, 16)), 64, *memory);
+    if (abi::IocNumber(call.command) == kAllocMemory) Put<uint64_t>(call.Bytes(0), 32, *memory - 1);
+    if (abi::IocNumber(call.command) == kVidHeap) Put<uint64_t>(call.Bytes(0), 88, *memory);
+  }
   return 0;
 }
 
@@ -122,6 +155,7 @@ uint32_t ModelDriver::Free(uint32_t client, uint32_t object) {
 
 void ModelDriver::FreeTree(Client& client, uint32_t object) {
   if (client.parents.erase(object) == 0) return;
+  client.memory.erase(object);
   for (;;) {
     uint32_t child = 0;
     for (const auto& [number, parent] : client.parents)
@@ -142,6 +176,15 @@ size_t ModelDriver::objects(GuestId guest) const {
   for (const auto& [number, client] : clients_)
     if (client.guest == guest) count += client.parents.size();
   return count;
+}
+
+uint64_t ModelDriver::memory_bytes(GuestId guest) const {
+  std::set<const uint64_t*> seen;
+  uint64_t sum = 0;
+  for (const auto& [number, client] : clients_)
+    for (const auto& [object, memory] : client.memory)
+      if (client.guest == guest && seen.insert(memory.get()).second) sum += *memory;
+  return sum;
 }
 
 }  // namespace nvshim::broker

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 
 #include "broker/core/ids.h"
 #include "broker/driver/call.h"
@@ -34,6 +35,11 @@ class ModelDriver {
   size_t files() const { return files_.size(); }
   size_t clients(GuestId guest) const;
   size_t objects(GuestId guest) const;
+  // Video memory that the guest's objects stand for, what duplicates share once.
+  uint64_t memory_bytes(GuestId guest) const;
+
+  // The video memory that a call asks for; 0 when it allocates none.
+  static uint64_t MemoryAskedBytes(const DriverCall& call);
 
  private:
   struct OpenFile {
@@ -43,13 +49,15 @@ class ModelDriver {
   struct Client {
     GuestId guest;
     DriverFileId file;
-    std::map<uint32_t, uint32_t> parents;  // object -> parent
+    std::map<uint32_t, uint32_t> parents;                  // object -> parent
+    std::map<uint32_t, std::shared_ptr<uint64_t>> memory;  // of objects that have some: bytes
   };
 
   // Each returns the status.
   uint32_t MakeClient(DriverFileId file, DriverCall& call);
   uint32_t MakeObject(DriverCall& call, uint32_t number_offset);
   uint32_t Free(uint32_t client, uint32_t object);
+  std::shared_ptr<uint64_t> MemoryFor(const DriverCall& call) const;
   static void FreeTree(Client& client, uint32_t object);
 
   std::map<DriverFileId, OpenFile> files_;

@@ -39,11 +39,20 @@ class Maker {
     } else if (kind == 12) {
       call = OnClient(0x34, 28);  // dup
       PutObject(call, 8);
-      Put<uint32_t>(call.Bytes(0), 12, ClientNumber());
+      Put<uint32_t>(call.Bytes(0), 12, random_.OneIn(2) ? Get<uint32_t>(call.Bytes(0), 0) : ClientNumber());
+      Put<uint32_t>(call.Bytes(0), 16, MemoryNumber());
     } else if (kind == 13) {
       call = OnClient(0x4a, 184);  // heap
       Put<uint32_t>(call.Bytes(0), 8, 2 + random_.Below(4));
       PutObject(call, 44);
+      if (random_.OneIn(8)) Put<uint32_t>(call.Bytes(0), 52, 0x80000);                  // flags: virtual
+      Put<uint32_t>(call.Bytes(0), 56, random_.OneIn(4) ? random_.Below(4) << 25 : 0);  // attr: where
+      Put<uint64_t>(call.Bytes(0), 88, MemoryBytes());
+    } else if (kind == 14) {
+      call = OnClient(0x27, 56);  // memory
+      Put<uint32_t>(call.Bytes(0), 8, MemoryNumber());
+      Put<uint32_t>(call.Bytes(0), 12, random_.OneIn(4) ? 0x3e : 0x40);
+      Put<uint64_t>(call.Bytes(0), 32, MemoryBytes() - 1);
     } else {
       call = OnClient(0x4e, 56);  // map
     }
@@ -61,6 +70,12 @@ class Maker {
     return random_.OneIn(12) ? 0xcaf00000 + random_.Below(20) : random_.Below(12);
   }
 
+  // Up to a fourth of what a guest may have; now and then far more than there can be.
+  uint64_t MemoryBytes() { return random_.OneIn(20) ? uint64_t{1} << 63 : 1 + random_.Below(300'000); }
+
+  // Few numbers, so that duplicates find their originals.
+  uint32_t MemoryNumber() { return random_.OneIn(4) ? ObjectNumber() : 1 + random_.Below(3); }
+
   void PutObject(DriverCall& call, uint32_t offset) { Put<uint32_t>(call.Bytes(0), offset, ObjectNumber()); }
 
   // An escape whose struct is zero but for its client and, as it were, a parent below that client.
@@ -77,7 +92,7 @@ class Maker {
   DriverCall Alloc() {
     DriverCall call = OnClient(0x2b, random_.OneIn(3) ? 48 : 32);
     uint32_t rm_class =
-        Pick<uint32_t>(random_, {0x41, 0x0, 0x80, 0x80, 0x80, 0x2080, 0x79, 0x3e, 0x83de, 0x81});
+        Pick<uint32_t>(random_, {0x41, 0x0, 0x80, 0x80, 0x80, 0x2080, 0x79, 0x3e, 0x40, 0x40, 0x83de, 0x81});
     if (hints_.clients.empty() && !random_.OneIn(4)) rm_class = 0x41;
     Put<uint32_t>(call.Bytes(0), 12, rm_class);
     if (rm_class != 0x41 || random_.OneIn(4)) PutObject(call, 8);
@@ -86,6 +101,9 @@ class Maker {
     Add(call, spec->size, 0, 16);
     for (uint16_t offset : spec->clients)
       if (!random_.OneIn(3)) Put<uint32_t>(call.Bytes(1), offset, ClientNumber());
+    if (rm_class != 0x3e && rm_class != 0x40) return call;
+    Put<uint32_t>(call.Bytes(0), 8, MemoryNumber());
+    Put<uint64_t>(call.Bytes(1), 64, MemoryBytes());
     return call;
   }
 

@@ -44,10 +44,8 @@ NvStatus GiveMemory(Machine& machine, Object& object, const MemoryRequest& reque
 MemoryType TypeOf(uint32_t flags, uint32_t attr, Kind kind) {
   if (kind == Kind::kVirtualMemory || (flags & NVOS32_ALLOC_FLAGS_VIRTUAL) != 0) return MemoryType::kVirtual;
   if (kind == Kind::kSystemMemory) return MemoryType::kSystem;
-  const uint32_t location = NvOs32AttrLocation(attr);
-  return kind == Kind::kVideoMemory || location == NVOS32_ATTR_LOCATION_VIDMEM || location == 3 /* any */
-             ? MemoryType::kVideo
-             : MemoryType::kSystem;
+  const bool in_video = kind == Kind::kVideoMemory || NvOs32AttrLocation(attr) == NVOS32_ATTR_LOCATION_VIDMEM;
+  return in_video ? MemoryType::kVideo : MemoryType::kSystem;
 }
 
 uint32_t ClassOf(MemoryType type) {
