@@ -8,6 +8,7 @@
 
 #include "preload/call.h"
 #include "preload/host_memory.h"
+#include "preload/os_events.h"
 #include "preload/placeholder.h"
 #include "preload/process.h"
 
@@ -99,21 +100,16 @@ const FdSite* FindSite(const GatheredCall& call, const IoctlOutcome& outcome) {
   return nullptr;
 }
 
-// Puts a received file onto the fd number that the call named, keeping the number's FD_CLOEXEC. A file to be
-// mapped is no longer a device file to us; one for events still is, further calls on it name the same file.
+// Puts a received file, which is to be mapped, onto the fd number that the call named, keeping the number's
+// FD_CLOEXEC. It is no longer a device file to us.
 void Replace(const FdSite& site, int received_fd, bool doorbell) {
   const long fd_flags = Syscall(SYS_fcntl, site.fd, F_GETFD);
   if (fd_flags < 0) return;  // closed meanwhile by another thread: there is nothing to replace
-  File file;
-  const bool known = FindInTable(site.fd, &file) == Owner::kOurs;
   Syscall(SYS_dup3, received_fd, site.fd, (fd_flags & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0);
-  if (site.use == abi::FdUse::kCookie && known) {
-    fd_table().Set(site.fd, {static_cast<uint8_t>(file.device_class), IdentityOfFd(site.fd), file.file_id});
-  } else if (doorbell) {
+  if (doorbell)
     fd_table().Set(site.fd, {FdTable::kDoorbellPage, IdentityOfFd(site.fd), 0});
-  } else {
+  else
     fd_table().Clear(site.fd);
-  }
 }
 
 // Statuses of nvstatuscodes.h.
@@ -143,6 +139,11 @@ HostRange RegisteredRange(const File& file, uint32_t request, const void* argume
           ReadField<uint64_t>(argument, abi::nvos02::kLimit) + 1};
 }
 
+bool MadeOsEvent(const File& file, uint32_t request, int error) {
+  return error == 0 && (file.device_class == DeviceClass::kCtl || file.device_class == DeviceClass::kGpu) &&
+         abi::IocType(request) == abi::kEscapeType && abi::IocNumber(request) == abi::kAllocOsEventNumber;
+}
+
 Answer AnswerStatus(void* argument, uint32_t status) {
   std::memcpy(static_cast<uint8_t*>(argument) + abi::nvos02::kStatus, &status, sizeof(status));
   return AnswerOf(0);
@@ -158,6 +159,7 @@ Answer ForwardIoctl(Session& session, const File& file, uint32_t request, void* 
   FileReference files[wire::kFilesPerCallMax];
   const uint32_t file_count = ReferFiles(call, files);
   const IoctlOutcome outcome = CallIoctl(session, file.file_id, call, {files, file_count});
+  if (MadeOsEvent(file, request, outcome.error)) NoteOsEvent();
   if (outcome.received_fd >= 0 && range) {
     const bool shared = ShareAs(range.address, range.size_bytes, outcome.received_fd);
     CloseFd(outcome.received_fd);

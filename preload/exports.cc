@@ -4,9 +4,9 @@
 // by asm labels, so that no attribute of a libc header (nonnull, fortified variants, redirects for large
 // files) applies to them.
 //
-// Mirrors the headers: open, close and fopen can be cancelled and must let the unwinder through (no
-// noexcept); the others are no cancellation points. The library is built without exceptions, so no frame here
-// needs unwinding.
+// Mirrors the headers: open, close, fopen and all that wait can be cancelled and must let the unwinder
+// through (no noexcept); the others are no cancellation points. The library is built without exceptions, so
+// no frame here needs unwinding.
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +15,7 @@
 
 #include "preload/device_file.h"
 #include "preload/hooks.h"
+#include "preload/os_events.h"
 #include "preload/process.h"
 #include "preload/real.h"
 
@@ -68,6 +69,21 @@ int Close(CloseFn* real_close, int fd) {
     if (answer.handled) return answer.result;
   }
   return real_close(fd);
+}
+
+int Polled(int result, pollfd* fds, nfds_t count) {
+  if (result > 0 && HasOsEvents()) ConsumePolled(fds, count);
+  return result;
+}
+
+int Selected(int result, int fd_end, const fd_set* readable) {
+  if (result > 0 && HasOsEvents()) ConsumeSelected(fd_end, readable);
+  return result;
+}
+
+int Epolled(int result, int epoll_fd, const epoll_event* events) {
+  if (result > 0 && epoll_files().used()) epoll_files().Consume(epoll_fd, events, result);
+  return result;
 }
 
 }  // namespace
@@ -162,6 +178,73 @@ int Hook___close(int fd) { return Close(real().__close, fd); }
   }
 NVSHIM_MMAP(mmap)
 NVSHIM_MMAP(mmap64)
+
+// ---- waiting for events ----
+
+int Hook_poll(pollfd* fds, nfds_t count, int timeout_ms) NVSHIM_EXPORT(poll);
+int Hook_poll(pollfd* fds, nfds_t count, int timeout_ms) {
+  return Polled(real().poll(fds, count, timeout_ms), fds, count);
+}
+
+int Hook___poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_t size_bytes) NVSHIM_EXPORT(__poll_chk);
+int Hook___poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_t size_bytes) {
+  return Polled(real().__poll_chk(fds, count, timeout_ms, size_bytes), fds, count);
+}
+
+int Hook_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* signals)
+    NVSHIM_EXPORT(ppoll);
+int Hook_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* signals) {
+  return Polled(real().ppoll(fds, count, timeout, signals), fds, count);
+}
+
+int Hook___ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* signals,
+                     size_t size_bytes) NVSHIM_EXPORT(__ppoll_chk);
+int Hook___ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* signals,
+                     size_t size_bytes) {
+  return Polled(real().__ppoll_chk(fds, count, timeout, signals, size_bytes), fds, count);
+}
+
+int Hook_select(int fd_end, fd_set* readable, fd_set* writable, fd_set* exceptional, timeval* timeout)
+    NVSHIM_EXPORT(select);
+int Hook_select(int fd_end, fd_set* readable, fd_set* writable, fd_set* exceptional, timeval* timeout) {
+  return Selected(real().select(fd_end, readable, writable, exceptional, timeout), fd_end, readable);
+}
+
+int Hook_pselect(int fd_end, fd_set* readable, fd_set* writable, fd_set* exceptional, const timespec* timeout,
+                 const sigset_t* signals) NVSHIM_EXPORT(pselect);
+int Hook_pselect(int fd_end, fd_set* readable, fd_set* writable, fd_set* exceptional, const timespec* timeout,
+                 const sigset_t* signals) {
+  return Selected(real().pselect(fd_end, readable, writable, exceptional, timeout, signals), fd_end,
+                  readable);
+}
+
+int Hook_epoll_ctl(int epoll_fd, int operation, int fd, epoll_event* event) NVSHIM_EXPORT(epoll_ctl);
+int Hook_epoll_ctl(int epoll_fd, int operation, int fd, epoll_event* event) {
+  const int result = real().epoll_ctl(epoll_fd, operation, fd, event);
+  if (result == 0 && (HasOsEvents() || fd_table().Byte(fd) != FdTable::kUnknown))
+    epoll_files().Control(epoll_fd, operation, fd, event);
+  return result;
+}
+
+int Hook_epoll_wait(int epoll_fd, epoll_event* events, int events_max, int timeout_ms)
+    NVSHIM_EXPORT(epoll_wait);
+int Hook_epoll_wait(int epoll_fd, epoll_event* events, int events_max, int timeout_ms) {
+  return Epolled(real().epoll_wait(epoll_fd, events, events_max, timeout_ms), epoll_fd, events);
+}
+
+int Hook_epoll_pwait(int epoll_fd, epoll_event* events, int events_max, int timeout_ms,
+                     const sigset_t* signals) NVSHIM_EXPORT(epoll_pwait);
+int Hook_epoll_pwait(int epoll_fd, epoll_event* events, int events_max, int timeout_ms,
+                     const sigset_t* signals) {
+  return Epolled(real().epoll_pwait(epoll_fd, events, events_max, timeout_ms, signals), epoll_fd, events);
+}
+
+int Hook_epoll_pwait2(int epoll_fd, epoll_event* events, int events_max, const timespec* timeout,
+                      const sigset_t* signals) NVSHIM_EXPORT(epoll_pwait2);
+int Hook_epoll_pwait2(int epoll_fd, epoll_event* events, int events_max, const timespec* timeout,
+                      const sigset_t* signals) {
+  return Epolled(real().epoll_pwait2(epoll_fd, events, events_max, timeout, signals), epoll_fd, events);
+}
 
 // ---- stat ----
 

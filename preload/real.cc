@@ -132,6 +132,50 @@ void* RawMmap(void* address, size_t length, int protection, int flags, int fd, o
   return reinterpret_cast<void*>(-1);  // MAP_FAILED
 }
 
+// The kernel's signal set, which is shorter than libc's.
+constexpr size_t kSignalSetBytes = 8;
+
+int RawPoll(pollfd* fds, nfds_t count, int timeout_ms) {
+  return Answer(Syscall(SYS_poll, fds, count, timeout_ms));
+}
+// The kernel writes the time that is left into its argument; these functions do not.
+int RawPpoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* signals) {
+  timespec left = timeout == nullptr ? timespec{} : *timeout;
+  return Answer(
+      Syscall(SYS_ppoll, fds, count, timeout == nullptr ? nullptr : &left, signals, kSignalSetBytes));
+}
+int RawPollChk(pollfd* fds, nfds_t count, int timeout_ms, size_t) { return RawPoll(fds, count, timeout_ms); }
+int RawPpollChk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* signals, size_t) {
+  return RawPpoll(fds, count, timeout, signals);
+}
+int RawSelect(int fd_end, fd_set* readable, fd_set* writable, fd_set* exceptional, timeval* timeout) {
+  return Answer(Syscall(SYS_select, fd_end, readable, writable, exceptional, timeout));
+}
+int RawPselect(int fd_end, fd_set* readable, fd_set* writable, fd_set* exceptional, const timespec* timeout,
+               const sigset_t* signals) {
+  timespec left = timeout == nullptr ? timespec{} : *timeout;
+  const struct {
+    const sigset_t* set;
+    size_t size_bytes;
+  } mask = {signals, kSignalSetBytes};
+  return Answer(Syscall(SYS_pselect6, fd_end, readable, writable, exceptional,
+                        timeout == nullptr ? nullptr : &left, &mask));
+}
+int RawEpollCtl(int epoll_fd, int operation, int fd, epoll_event* event) {
+  return Answer(Syscall(SYS_epoll_ctl, epoll_fd, operation, fd, event));
+}
+int RawEpollPwait(int epoll_fd, epoll_event* events, int events_max, int timeout_ms,
+                  const sigset_t* signals) {
+  return Answer(Syscall(SYS_epoll_pwait, epoll_fd, events, events_max, timeout_ms, signals, kSignalSetBytes));
+}
+int RawEpollWait(int epoll_fd, epoll_event* events, int events_max, int timeout_ms) {
+  return RawEpollPwait(epoll_fd, events, events_max, timeout_ms, nullptr);
+}
+int RawEpollPwait2(int epoll_fd, epoll_event* events, int events_max, const timespec* timeout,
+                   const sigset_t* signals) {
+  return Answer(Syscall(SYS_epoll_pwait2, epoll_fd, events, events_max, timeout, signals, kSignalSetBytes));
+}
+
 template <typename Fn>
 void Upgrade(Fn** entry, const char* name) {
   if (void* next = OldDlsym(RTLD_NEXT, name))

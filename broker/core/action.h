@@ -64,14 +64,20 @@ struct ClosePlaceholder {
   FileId file;
 };
 
+// The worker makes the guest's descriptor of the file readable, if it is not.
+struct SignalFile {
+  GuestId guest;
+  FileId file;
+};
+
 // The first refusal of this kind for this guest: worth one line in the log.
 struct NoteRefusal {
   GuestId guest;
   Refusal refusal;
 };
 
-using Action =
-    std::variant<DriverOpen, DriverIoctl, DriverClose, ReplyOpen, ReplyIoctl, ClosePlaceholder, NoteRefusal>;
+using Action = std::variant<DriverOpen, DriverIoctl, DriverClose, ReplyOpen, ReplyIoctl, ClosePlaceholder,
+                            SignalFile, NoteRefusal>;
 
 }  // namespace nvshim::broker
 

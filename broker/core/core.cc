@@ -149,6 +149,7 @@ void Core::FinishOpen(Guest& guest, const CallToken& token, const Process& proce
     return;
   }
   file->driver_file = result.file;
+  owners_[result.file] = {token.guest, file->id};
   actions->push_back(ReplyOpen{token, pending.sequence, 0, file->id, file->node});
 }
 
@@ -171,6 +172,11 @@ void Core::On(FileHungUp event, Actions* actions) {
   CloseIfIdle(*guest, event.guest, *file, actions);
 }
 
+void Core::On(FileSignalled event, Actions* actions) {
+  const auto owner = owners_.find(event.file);
+  if (owner != owners_.end()) actions->push_back(SignalFile{owner->second.guest, owner->second.file});
+}
+
 void Core::EndUse(Guest& guest, GuestId id, FileId file, Actions* actions) {
   File* used = guest.files.Find(file);
   if (used == nullptr) return;
@@ -181,6 +187,7 @@ void Core::EndUse(Guest& guest, GuestId id, FileId file, Actions* actions) {
 void Core::CloseIfIdle(Guest& guest, GuestId id, File& file, Actions* actions) {
   if (!file.hung_up || file.calls_in_flight != 0) return;
   guest.handles.FreeClientsOf(file.id);
+  owners_.erase(file.driver_file);
   actions->push_back(DriverClose{file.driver_file});
   actions->push_back(ClosePlaceholder{id, file.id});
   guest.files.Remove(file.id);

@@ -48,6 +48,7 @@ class Core {
   void On(DriverReturned event, Actions* actions);
   void On(FileClaimed event, Actions* actions);
   void On(FileHungUp event, Actions* actions);
+  void On(FileSignalled event, Actions* actions);
   void On(ProcessGone event, Actions* actions);
 
   Guest* FindGuest(GuestId guest);
@@ -82,6 +83,12 @@ class Core {
   const abi::Table* table_;
   std::vector<uint32_t> gpu_minors_;
   absl::flat_hash_map<GuestId, std::unique_ptr<Guest>> guests_;
+  // Whose a driver file is: one entry for each open file of each guest.
+  struct Owner {
+    GuestId guest;
+    FileId file;
+  };
+  absl::flat_hash_map<DriverFileId, Owner> owners_;
 };
 
 }  // namespace nvshim::broker

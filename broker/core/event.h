@@ -82,13 +82,18 @@ struct FileHungUp {
   FileId file;
 };
 
+// The driver says that a file has become readable: an OS event fired.
+struct FileSignalled {
+  DriverFileId file;
+};
+
 struct ProcessGone {
   GuestId guest;
   ProcessId process;
 };
 
 using Event = std::variant<GuestAdded, GuestRemoved, ProcessAttached, OpenRequested, IoctlRequested,
-                           DriverOpened, DriverReturned, FileClaimed, FileHungUp, ProcessGone>;
+                           DriverOpened, DriverReturned, FileClaimed, FileHungUp, FileSignalled, ProcessGone>;
 
 }  // namespace nvshim::broker
 

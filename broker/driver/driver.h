@@ -1,7 +1,8 @@
-// What the broker needs of a driver: four methods. Behind it: the kernel's device files, the simulated
-// driver, or a recorded trace. Calls come from the thread that runs the worker's loop (specs that may block:
-// from one pool thread at a time per file). The core has checked every size, handle and file before a call
-// gets here; a driver trusts the layout of a call and nothing about its contents.
+// What the broker needs of a driver: calls on files, and to hear which files have events. Behind it: the
+// kernel's device files, the simulated driver, or a recorded trace. Calls come from the thread that runs the
+// worker's loop (specs that may block: from one pool thread at a time per file). The core has checked every
+// size, handle and file before a call gets here; a driver trusts the layout of a call and nothing about its
+// contents.
 #ifndef BROKER_DRIVER_DRIVER_H_
 #define BROKER_DRIVER_DRIVER_H_
 
@@ -85,6 +86,13 @@ class Driver {
   virtual void RemoveDoorbell(Doorbell* /*doorbell*/) {}
   // Somebody stored.
   virtual void Ring() {}
+
+  // Polls readable while TakeSignals has something to give; -1 for a driver whose files have no events. The
+  // driver's own, valid as long as it.
+  virtual int signal_fd() const { return -1; }
+
+  // Appends the files that have become readable (an OS event fired) since this was called last, each once.
+  virtual void TakeSignals(std::vector<DriverFileId>* /*files*/) {}
 };
 
 }  // namespace nvshim::broker

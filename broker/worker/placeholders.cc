@@ -1,6 +1,8 @@
 #include "broker/worker/placeholders.h"
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -21,6 +23,9 @@ constexpr int kClaimsPerDrainMax = 256;
 
 // A FileClaim is one small integer.
 constexpr size_t kClaimSizeBytesMax = 16;
+
+// A FileSignal: one byte, which says nothing. An empty message would look like a hang-up.
+constexpr std::array<char, 1> kSignal = {0};
 
 // "\0nvshim/<instance>/<file>/<class>/<minor>": what getpeername() tells the guest (proto/frame.proto).
 bool BindName(int socket, uint64_t instance, FileId file, DeviceNode node) {
@@ -58,6 +63,14 @@ void Placeholders::Close(GuestId guest, FileId file) {
   loop_->Submit(false);  // before the descriptor's number can mean something else
   entries_.erase(it->second);
   index_of_.erase(it);
+}
+
+void Placeholders::Signal(GuestId guest, FileId file) {
+  const auto it = index_of_.find(KeyOf(guest, file));
+  if (it == index_of_.end()) return;
+  const int socket = entries_.at(it->second).socket.get();
+  int unread = 0;
+  if (ioctl(socket, SIOCOUTQ, &unread) == 0 && unread == 0) Send(socket, kSignal);
 }
 
 void Placeholders::Drain(GuestId guest, FileId file, const OnClaim& on_claim, const OnHangUp& on_hang_up) {

@@ -1,5 +1,6 @@
 // [unsafe] The worker's ends of the placeholders: one socket for each open file of each guest. Makes the
-// pair, names it so that the guest can recognise it, reads claims, and notices the last close.
+// pair, names it so that the guest can recognise it, reads claims, makes it readable when the file has an
+// event, and notices the last close.
 #ifndef BROKER_WORKER_PLACEHOLDERS_H_
 #define BROKER_WORKER_PLACEHOLDERS_H_
 
@@ -25,6 +26,10 @@ class Placeholders {
 
   // The file is closed: drops the worker's end.
   void Close(GuestId guest, FileId file);
+
+  // Makes the guest's end readable, if it is not: one message at most waits there. Does not block; what
+  // cannot be sent is no loss, the guest is not reading.
+  void Signal(GuestId guest, FileId file);
 
   using OnClaim = std::function<void(GuestId, FileId, uint32_t process_untrusted)>;
   using OnHangUp = std::function<void(GuestId, FileId)>;

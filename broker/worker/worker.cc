@@ -46,6 +46,7 @@ Worker::Worker(WorkerOptions options, std::unique_ptr<Loop> loop, const abi::Tab
       core_(table, MinorsOf(driver_->info())),
       placeholders_(loop_.get(), kPlaceholderTag) {
   loop_->Poll(supervisor_.get(), POLLIN | POLLRDHUP, {kSupervisorTag, 0});
+  if (driver_->signal_fd() >= 0) loop_->Poll(driver_->signal_fd(), POLLIN, {kSignalTag, 0});
 }
 
 // ---- The loop ----
@@ -114,6 +115,12 @@ void Worker::Complete(const Completion& completion) {
             Step(FileHungUp{guest, file});
             ReportIfEmpty(guest);
           });
+      return;
+    case kSignalTag:
+      if (!completion.more) loop_->Poll(driver_->signal_fd(), POLLIN, completion.tag);
+      signalled_.clear();
+      driver_->TakeSignals(&signalled_);
+      for (DriverFileId file : signalled_) Step(FileSignalled{file});
       return;
     default:
       return;
@@ -257,6 +264,8 @@ void Worker::Do(ReplyIoctl action) {
 }
 
 void Worker::Do(ClosePlaceholder action) { placeholders_.Close(action.guest, action.file); }
+
+void Worker::Do(SignalFile action) { placeholders_.Signal(action.guest, action.file); }
 
 void Worker::Do(NoteRefusal action) {
   spdlog::info("guest {}: refused {} 0x{:x} ({})", static_cast<uint32_t>(action.guest),

@@ -44,7 +44,7 @@ class Worker {
   Worker(WorkerOptions options, std::unique_ptr<Loop> loop, const abi::Table* table);
 
   // Kinds of the loop's tags; the index is a process id where there is one.
-  enum TagKind : uint8_t { kSupervisorTag, kChannelTag, kDoorbellTag, kPlaceholderTag };
+  enum TagKind : uint8_t { kSupervisorTag, kChannelTag, kDoorbellTag, kPlaceholderTag, kSignalTag };
 
   // A connection whose Hello has not come yet, or an attached process.
   struct Connection {
@@ -82,6 +82,7 @@ class Worker {
   void Do(ReplyOpen action);
   void Do(ReplyIoctl action);
   void Do(ClosePlaceholder action);
+  void Do(SignalFile action);
   void Do(NoteRefusal action);
   SentFile SendMapping(ProcessPort& port, const ReplyIoctl& action);
   void DrainPlaceholder(GuestId guest, FileId file);
@@ -99,8 +100,9 @@ class Worker {
   absl::flat_hash_map<uint32_t, Connection> connections_;
   uint32_t next_connection_ = 1;
   std::vector<uint32_t> polled_;
-  std::vector<uint32_t> broken_;  // to be dropped at the end of the turn
-  std::vector<Action> actions_;   // being carried out
+  std::vector<uint32_t> broken_;         // to be dropped at the end of the turn
+  std::vector<Action> actions_;          // being carried out
+  std::vector<DriverFileId> signalled_;  // the driver's files that have events, while they are told
   bool stepping_ = false;
   FrameCopy frame_;
   IoctlRequested request_;  // its buffers go round through the core and come back with the reply

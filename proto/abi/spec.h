@@ -94,6 +94,7 @@ namespace nvos02 {
 inline constexpr uint16_t kClass = 12, kMemory = 24, kLimit = 32, kStatus = 40, kFd = 48;
 inline constexpr uint32_t kSize = 56;
 }  // namespace nvos02
+inline constexpr uint32_t kAllocOsEventNumber = 0xce;
 inline constexpr uint32_t kClassOsDescriptor = 0x71;  // NV01_MEMORY_SYSTEM_OS_DESCRIPTOR (cl0071.h)
 
 // NVOS21_PARAMETERS and NVOS64_PARAMETERS (nvos.h), the two structs of NV_ESC_RM_ALLOC. The first 24 bytes

@@ -287,6 +287,7 @@ class World {
   void Do(ClosePlaceholder& action) {
     std::erase(sides_[static_cast<uint32_t>(action.guest)].files, action.file);
   }
+  void Do(SignalFile&) {}
   void Do(NoteRefusal&) {}
 
   std::unique_ptr<SimDriver> driver_;

@@ -86,6 +86,7 @@ class Transcript {
       Number(value);
   }
   void Put(const ClosePlaceholder& one) { Number(static_cast<uint32_t>(one.file)); }
+  void Put(const SignalFile& one) { Number(static_cast<uint32_t>(one.file)); }
   void Put(const NoteRefusal& one) { Number(one.refusal.number); }
 
   std::string text_;
@@ -314,6 +315,10 @@ class History {
   void Do(ClosePlaceholder& one) {
     EXPECT_EQ(one.guest, guest_);
     EXPECT_EQ(files_.erase({guest_, one.file}), 1u);
+  }
+  void Do(SignalFile& one) {
+    EXPECT_EQ(one.guest, guest_);
+    EXPECT_TRUE(files_.contains({guest_, one.file})) << "of a file that is closed";
   }
   void Do(NoteRefusal& one) { EXPECT_EQ(one.guest, guest_); }
 

@@ -28,11 +28,13 @@ class SpaceHost final : public engine::Host {
     clock_gettime(CLOCK_REALTIME, &now);
     return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
   }
-  // Nobody waits for interrupts yet: event files stay silent, and clients look at semaphores themselves.
-  void Interrupt() override {}
+  // Told at the end of the turn: however many a guest asks for, its listeners are gone through once.
+  void Interrupt() override { interrupted_ = true; }
+  bool interrupted() const { return interrupted_; }
 
  private:
   AddressSpace& space_;
+  bool interrupted_ = false;
 };
 
 // Robust channel errors (nverror.h), as RM and the kernel log call them.
@@ -91,6 +93,7 @@ Channels::Round Channels::RunOnce(BackingCount& backings) {
     engine::Budget budget{kMethodsPerTurn, kBytesPerTurn};
     const auto state =
         channel->engine.Turn(host, userd.subspan(channel->userd_offset, engine::kUserdBytes), &budget);
+    if (host.interrupted()) channel->events->Interrupt(channel->gpu, channel->interrupt, signals_);
     progress |= channel->engine.TakeProgress() || state == engine::Channel::State::kMore;
     waiting |= state == engine::Channel::State::kStalled;
     if (state == engine::Channel::State::kFaulted) Stop(*channel, backings);
@@ -101,6 +104,7 @@ Channels::Round Channels::RunOnce(BackingCount& backings) {
 void Channels::Stop(SimChannel& channel, BackingCount& backings) {
   channel.stopped = true;
   if (channel.notifier != nullptr) NotifyError(channel.notifier->Bytes(backings), channel.engine.fault());
+  channel.events->SignalAll(signals_);
   if (!log_ || ++faults_told_ > kFaultsToldMax) return;
   const engine::Channel& engine = channel.engine;
   log_(absl::StrCat("a channel stopped: ", engine::FaultText(engine.fault()), "; class 0x",

@@ -14,6 +14,7 @@
 #include "broker/driver/sim/address_space.h"
 #include "broker/driver/sim/engine/channel.h"
 #include "broker/driver/sim/memory.h"
+#include "broker/driver/sim/os_events.h"
 
 namespace nvshim::broker::sim {
 
@@ -25,13 +26,17 @@ struct SimChannel {
   std::shared_ptr<AddressSpace> space;
   std::shared_ptr<Memory> userd;
   uint64_t userd_offset = 0;
-  std::shared_ptr<Memory> notifier;  // where RM tells of errors; may be null
+  std::shared_ptr<Memory> notifier;      // where RM tells of errors; may be null
+  std::shared_ptr<ClientEvents> events;  // who hears its interrupts
+  uint32_t gpu = 0;
+  uint32_t interrupt = 0;  // NV2080_NOTIFIERS_* of its engine
   bool stopped = false;
 };
 
 class Channels {
  public:
-  explicit Channels(std::function<void(std::string_view)> log) : log_(std::move(log)) {}
+  Channels(FileSignals& signals, std::function<void(std::string_view)> log)
+      : signals_(signals), log_(std::move(log)) {}
 
   // False when kChannelsMax are alive.
   bool Add(const std::shared_ptr<SimChannel>& channel);
@@ -55,6 +60,7 @@ class Channels {
   void Prune();
   void Stop(SimChannel& channel, BackingCount& backings);
 
+  FileSignals& signals_;
   std::function<void(std::string_view)> log_;
   size_t faults_told_ = 0;
   uint64_t made_ = 0;

@@ -1,7 +1,5 @@
 // The escapes that the kernel module's frontend answers itself, without RM: version handshake, the list of
 // cards, which file belongs to which, event files.
-#include <sys/eventfd.h>
-
 #include <algorithm>
 #include <string_view>
 
@@ -12,6 +10,9 @@ namespace nvshim::broker::sim {
 namespace {
 
 constexpr uint32_t kCardInfoBytes = 72;
+// nv_ioctl_alloc_os_event_t and its counterpart: `fd`, which only names the event. The file is the one that
+// the call is made on.
+constexpr size_t kOsEventNumber = 8;
 // Made-up bus addresses, far above RAM and apart from each other; clients only print them.
 constexpr uint64_t kBar0Base = 0xf000'0000, kBar1Base = 0x38'0000'0000'00, kBar1Step = 0x100'0000'0000;
 
@@ -53,14 +54,14 @@ NvStatus RegisterFd(EscapeContext& context, Bytes /*params*/) {
 }
 
 NvStatus AllocOsEvent(EscapeContext& context, Bytes params) {
-  if (context.FindClient(params.U32(0)) == nullptr) return NV_ERR_INVALID_CLIENT;
-  if (context.file.event_fd < 0) context.file.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  return context.file.event_fd < 0 ? NV_ERR_NO_MEMORY : NV_OK;
+  Client* client = context.FindClient(params.U32(0));
+  if (client == nullptr) return NV_ERR_INVALID_CLIENT;
+  return client->events->Allocate(params.U32(kOsEventNumber), context.file.id, context.machine.os_events);
 }
 
 NvStatus FreeOsEvent(EscapeContext& context, Bytes params) {
-  // The event file stays: polls on it may be in flight, and closing it is the file's business.
-  return context.FindClient(params.U32(0)) == nullptr ? NV_ERR_INVALID_CLIENT : NV_OK;
+  Client* client = context.FindClient(params.U32(0));
+  return client == nullptr ? NV_ERR_INVALID_CLIENT : client->events->Free(params.U32(kOsEventNumber));
 }
 
 NvStatus CheckVersionStr(EscapeContext& context, Bytes params) {

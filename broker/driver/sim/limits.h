@@ -29,6 +29,10 @@ inline constexpr size_t kMappingsPerObjectMax = 64;
 inline constexpr uint64_t kObjectBytesMax = 1ull << 46;
 // Ranges, range groups and registered GPUs of one UVM file. A default context has about 80 ranges.
 inline constexpr size_t kUvmEntriesMax = 65536;
+// OS events alive at once: one per event file.
+inline constexpr size_t kOsEventsMax = kFilesMax;
+// Event objects of one client, since each interrupt looks at all of them. A context has about 10.
+inline constexpr size_t kListenersPerClientMax = 1024;
 // Channels alive at once, of all guests of one driver. A default context has 32; the real GPU has 2048 per
 // runlist.
 inline constexpr size_t kChannelsMax = 16384;

@@ -2,8 +2,6 @@
 // soon.
 #include "broker/driver/sim/machine.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -11,13 +9,9 @@
 
 namespace nvshim::broker::sim {
 
-File::~File() {
-  if (event_fd >= 0) close(event_fd);
-}
-
 Machine::Machine(const Profile& profile, uint32_t gpu_count, std::string version,
                  std::function<void(std::string_view)> log, std::function<void(std::string_view)> log_fault)
-    : version_(std::move(version)), unknowns(std::move(log)), channels(std::move(log_fault)) {
+    : version_(std::move(version)), unknowns(std::move(log)), channels(signals, std::move(log_fault)) {
   for (uint32_t minor = 0; minor < gpu_count; ++minor) {
     gpus_.push_back(MakeGpu(profile, minor));
     heaps_.push_back(std::make_unique<VideoHeap>(profile.heap_bytes()));
@@ -41,6 +35,7 @@ DriverFileId Machine::AddFile(DeviceNode node) {
   while (next_file_ == 0 || files_.contains(next_file_)) ++next_file_;
   auto file = std::make_unique<File>();
   file->node = node;
+  file->id = std::make_shared<const DriverFileId>(next_file_);
   files_.emplace(next_file_, std::move(file));
   return next_file_++;
 }
@@ -64,6 +59,7 @@ void Machine::RemoveFile(DriverFileId id) {
     if (File* file = FindFile(registrant)) file->registered_ctl = 0;
   if (File* ctl = FindFile(it->second->registered_ctl)) ctl->registrants.erase(id);
   files_.erase(id);
+  signals.Remove(id);
 }
 
 DriverFileId Machine::CtlFileOf(DriverFileId id) {

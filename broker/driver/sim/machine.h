@@ -15,6 +15,7 @@
 #include "broker/driver/sim/channels.h"
 #include "broker/driver/sim/memory.h"
 #include "broker/driver/sim/object_tree.h"
+#include "broker/driver/sim/os_events.h"
 #include "broker/driver/sim/profile.h"
 #include "broker/driver/sim/unknowns.h"
 #include "broker/driver/sim/uvm_space.h"
@@ -29,13 +30,8 @@ struct File {
   bool gpus_attached = false;                     // by NV_ESC_ATTACH_GPUS_TO_FD, once
   std::shared_ptr<Backing> mapping;               // the mmap context; one per file, until close
   bool maps_doorbells = false;                    // the context is a page of doorbells
-  int event_fd = -1;                              // made by the first NV_ESC_ALLOC_OS_EVENT
+  std::shared_ptr<const DriverFileId> id;         // who holds it weakly knows whether the file is open
   std::unique_ptr<UvmSpace> uvm;                  // of UVM files, from UVM_INITIALIZE on
-
-  File() = default;
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  ~File();
 };
 
 // A UVM file is mapped at offset == address, so its file spans the user half of the address space; it stays
@@ -74,6 +70,8 @@ class Machine {
 
   BackingCount backings;
   Unknowns unknowns;
+  FileSignals signals;
+  OsEventCount os_events;
   Channels channels;
   ObjectTree tree;
   uint64_t memblock_size = 0;     // NV_ESC_SYS_PARAMS sets it once

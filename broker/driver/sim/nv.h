@@ -19,6 +19,7 @@ inline constexpr NvStatus NV_ERR_INVALID_ADDRESS = 0x1e;
 inline constexpr NvStatus NV_ERR_INVALID_ARGUMENT = 0x1f;
 inline constexpr NvStatus NV_ERR_INVALID_CLASS = 0x22;
 inline constexpr NvStatus NV_ERR_INVALID_CLIENT = 0x23;
+inline constexpr NvStatus NV_ERR_INVALID_EVENT = 0x28;
 inline constexpr NvStatus NV_ERR_INVALID_LIMIT = 0x2e;
 inline constexpr NvStatus NV_ERR_INVALID_OBJECT = 0x31;
 inline constexpr NvStatus NV_ERR_INVALID_OBJECT_PARENT = 0x36;
@@ -34,7 +35,9 @@ inline constexpr NvStatus NV_WARN_NOTHING_TO_DO = 0x00010006;
 inline constexpr uint32_t NV01_ROOT = 0x0000;
 inline constexpr uint32_t NV01_ROOT_NON_PRIV = 0x0001;
 inline constexpr uint32_t NV01_ROOT_CLIENT = 0x0041;
+inline constexpr uint32_t NV01_EVENT_KERNEL_CALLBACK = 0x0078;
 inline constexpr uint32_t NV01_EVENT_OS_EVENT = 0x0079;
+inline constexpr uint32_t NV01_EVENT_KERNEL_CALLBACK_EX = 0x007e;
 inline constexpr uint32_t NV01_MEMORY_SYSTEM = 0x003e;
 inline constexpr uint32_t NV01_MEMORY_LOCAL_USER = 0x0040;
 inline constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = 0x0071;
@@ -71,6 +74,16 @@ inline constexpr uint32_t NVOS32_ALLOC_FLAGS_FIXED_ADDRESS_ALLOCATE = 0x10;
 inline constexpr uint32_t NVOS32_ALLOC_FLAGS_VIRTUAL = 0x80000;
 constexpr uint32_t NvOs32AttrLocation(uint32_t attr) { return (attr >> 25) & 3; }
 inline constexpr uint32_t NVOS32_ATTR_LOCATION_VIDMEM = 0;
+
+// What event objects listen to (cl2080_notification.h), and which engine a channel runs on: values of the
+// same engines.
+inline constexpr uint32_t NV2080_NOTIFIERS_GR0 = 12;
+inline constexpr uint32_t NV2080_NOTIFIERS_CE0 = 23;
+inline constexpr uint32_t NV2080_NOTIFIERS_FIFO_EVENT_MTHD = 35;
+inline constexpr uint32_t NV2080_ENGINE_TYPE_COPY0 = 9, NV2080_ENGINE_TYPE_COPY9 = 18;
+// NV0005_ALLOC_PARAMETERS.notifyIndex
+inline constexpr uint32_t NV01_EVENT_NONSTALL_INTR = 0x08000000;
+constexpr uint32_t Nv0005NotifyIndexIndex(uint32_t notify_index) { return notify_index & 0xffff; }
 
 // NV0000_CTRL_CMD_CLIENT_GET_ADDR_SPACE_TYPE
 inline constexpr uint32_t kAddrSpaceSysmem = 1;

@@ -26,6 +26,7 @@
 #include "broker/driver/sim/class_rules.h"
 #include "broker/driver/sim/memory.h"
 #include "broker/driver/sim/nv.h"
+#include "broker/driver/sim/os_events.h"
 
 namespace nvshim::broker::sim {
 
@@ -43,6 +44,8 @@ struct Object {
   std::shared_ptr<Memory> memory;                    // of memory objects
   std::shared_ptr<AddressSpace> address_space;       // of address spaces, and of what runs in one
   std::shared_ptr<SimChannel> channel;               // of channels
+  uint32_t engine_type = 0;                          // of channel groups: NV2080_ENGINE_TYPE_*
+  std::shared_ptr<EventListener> listener;           // of events
   absl::flat_hash_map<uint64_t, uint64_t> mappings;  // CPU mappings: key address -> length
 };
 
@@ -50,6 +53,7 @@ struct Client {
   uint32_t handle = 0;
   DriverFileId owner = 0;  // ctl file
   uint32_t next_generated = 0;
+  const std::shared_ptr<ClientEvents> events = std::make_shared<ClientEvents>();  // shared with channels
   absl::flat_hash_map<uint32_t, std::unique_ptr<Object>> objects;  // the client itself is one of them
 
   Object* Find(uint32_t object) const {

@@ -1,6 +1,8 @@
 // NV_ESC_RM_ALLOC, FREE, DUP_OBJECT and SHARE: making and ending RM objects. Which parameters matter depends
 // on the class: memory classes reserve memory, a device chooses its GPU, channels and address spaces name
 // what they need.
+#include <utility>
+
 #include "broker/driver/sim/escapes.h"
 #include "broker/driver/sim/limits.h"
 #include "broker/driver/sim/rm_memory.h"
@@ -60,8 +62,14 @@ std::shared_ptr<AddressSpace> SpaceOf(const Client& client, uint32_t handle) {
 // NV_CHANNEL_ALLOC_PARAMS
 namespace channel_params {
 constexpr size_t kObjectError = 0, kGpFifoOffset = 8, kGpFifoEntries = 16, kContextShare = 24, kVaSpace = 28,
-                 kUserdMemory = 32, kUserdOffset = 64;
+                 kUserdMemory = 32, kUserdOffset = 64, kEngineType = 128;
 }  // namespace channel_params
+
+// Channels on no engine of their own run on the graphics engine, as RM has it.
+uint32_t NotifierOf(uint32_t engine_type) {
+  const bool copies = engine_type >= NV2080_ENGINE_TYPE_COPY0 && engine_type <= NV2080_ENGINE_TYPE_COPY9;
+  return copies ? NV2080_NOTIFIERS_CE0 + engine_type - NV2080_ENGINE_TYPE_COPY0 : NV2080_NOTIFIERS_GR0;
+}
 
 // Without memory for USERD or without an address space nobody can give the channel work: it only exists.
 NvStatus InitChannel(EscapeContext& context, Client& client, Object& object, Bytes params) {
@@ -88,7 +96,30 @@ NvStatus InitChannel(EscapeContext& context, Client& client, Object& object, Byt
   object.channel->userd_offset = userd_offset;
   if (const Object* notifier = client.Find(params.U32(channel_params::kObjectError)))
     object.channel->notifier = notifier->memory;
+  object.channel->events = client.events;
+  object.channel->gpu = object.gpu;
+  // A group is on one engine with all its channels.
+  const Object* parent = client.Find(object.parent);
+  const uint32_t of_group = parent == nullptr ? 0 : parent->engine_type;
+  object.channel->interrupt = NotifierOf(of_group != 0 ? of_group : params.U32(channel_params::kEngineType));
   return context.machine.channels.Add(object.channel) ? NV_OK : NV_ERR_INSUFFICIENT_RESOURCES;
+}
+
+// NV0005_ALLOC_PARAMETERS. What the event is about is its parent (RM overwrites hSrcResource with it).
+NvStatus InitEvent(Client& client, Object& object, Bytes params) {
+  constexpr size_t kNotifyIndex = 12, kData = 16;
+  if (object.class_number == NV01_EVENT_KERNEL_CALLBACK ||
+      object.class_number == NV01_EVENT_KERNEL_CALLBACK_EX)
+    return NV_ERR_ILLEGAL_ACTION;  // for the kernel's own clients
+  if (object.class_number != NV01_EVENT_OS_EVENT) return NV_ERR_INVALID_CLASS;
+  const uint32_t notify_index = params.U32(kNotifyIndex);
+  EventListener listener;
+  listener.to_interrupts = (notify_index & NV01_EVENT_NONSTALL_INTR) != 0;
+  listener.gpu = object.gpu;
+  listener.notifier = Nv0005NotifyIndexIndex(notify_index);
+  if (listener.to_interrupts && client.Find(object.parent)->kind != Kind::kSubdevice)
+    return NV_ERR_INVALID_ARGUMENT;
+  return client.events->Listen(params.U32(kData), std::move(listener), &object.listener);
 }
 
 // What a class does beyond existing. On failure the caller frees the object.
@@ -116,10 +147,13 @@ NvStatus InitObject(EscapeContext& context, Client& client, Object& object, Byte
       object.address_space = SpaceOf(client, alloc_params.U32(0));  // hVASpace
       return NeedAt(context, client, object, alloc_params, 0);
     case Kind::kChannelGroup:
+      object.engine_type = alloc_params.U32(12);
       object.address_space = SpaceOf(client, alloc_params.U32(8));  // hVASpace
       return NeedAt(context, client, object, alloc_params, 8);
     case Kind::kContextDma:
       return NeedAt(context, client, object, alloc_params, 8);  // hMemory
+    case Kind::kEvent:
+      return InitEvent(client, object, alloc_params);
     case Kind::kChannel:
       return InitChannel(context, client, object, alloc_params);
     default:

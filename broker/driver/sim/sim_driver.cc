@@ -1,8 +1,7 @@
-// The four methods of Driver around the machine: lock, find the file, dispatch by device class.
+// The methods of Driver around the machine: lock, find the file, dispatch by device class.
 #include "broker/driver/sim/sim_driver.h"
 
 #include <errno.h>
-#include <fcntl.h>
 
 #include <algorithm>
 #include <mutex>
@@ -63,14 +62,8 @@ class SimDriverImpl final : public SimDriver {
     File* file = machine_.FindFile(id);
     if (file == nullptr) return {EBADF, -1};
     if (file->node.device_class == DeviceClass::kUvm) machine_.UvmBacking(*file);
-    int fd = -1;
-    if (file->mapping != nullptr) {
-      fd = file->mapping->Duplicate();
-    } else if (file->event_fd >= 0) {
-      fd = fcntl(file->event_fd, F_DUPFD_CLOEXEC, 0);
-    } else {
-      return {EINVAL, -1};
-    }
+    if (file->mapping == nullptr) return {EINVAL, -1};
+    const int fd = file->mapping->Duplicate();
     if (fd < 0) return {errno, -1};
     return {0, fd, file->maps_doorbells};
   }
@@ -83,6 +76,10 @@ class SimDriverImpl final : public SimDriver {
   void AddDoorbell(Doorbell* doorbell) override { engine_.AddDoorbell(doorbell); }
   void RemoveDoorbell(Doorbell* doorbell) override { engine_.RemoveDoorbell(doorbell); }
   void Ring() override { engine_.Ring(); }
+
+  // No lock: the engine may hold it for a whole round.
+  int signal_fd() const override { return machine_.signals.fd(); }
+  void TakeSignals(std::vector<DriverFileId>* files) override { machine_.signals.Take(files); }
 
   sim::UnknownCounts unknown_counts() const override {
     const std::lock_guard lock(mutex_);

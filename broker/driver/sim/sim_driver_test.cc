@@ -263,19 +263,6 @@ TEST(SimDriverTest, UvmRangesDoNotOverlap) {
   EXPECT_EQ(space.RemoveRange(0x10000), NV_ERR_INVALID_ADDRESS);
 }
 
-TEST(SimDriverTest, AnEventFileIsPollable) {
-  const auto driver = MakeDriver();
-  TestGuest guest(*driver);
-  Buffer register_fd(4), event(16);
-  ASSERT_EQ(RunEscapeNumber(*driver, guest.gpu, NV_ESC_REGISTER_FD, register_fd, {}, {{0, 0, guest.ctl}}), 0);
-  Put<uint32_t>(event, 0, guest.client);
-  ASSERT_EQ(RunEscapeNumber(*driver, guest.gpu, NV_ESC_ALLOC_OS_EVENT, event), 0);
-  EXPECT_EQ(Get<uint32_t>(event, 12), NV_OK);
-  const MapResult map = driver->Map(guest.gpu);
-  ASSERT_EQ(map.error, 0);
-  close(map.fd);
-}
-
 TEST(SimDriverTest, AUvmFileCanBeMappedAtAnyUserAddress) {
   const auto driver = MakeDriver();
   const DriverFileId uvm = driver->Open({DeviceClass::kUvm, 0}, 0).file;

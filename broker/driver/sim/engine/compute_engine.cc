@@ -19,8 +19,8 @@ constexpr uint32_t kTargetIsPitch = 1 << 0, kInlineReduction = 1 << 1;
 constexpr uint32_t InlineCompletion(uint32_t launch) { return (launch >> 4) & 3; }
 constexpr uint32_t kCompletionSemaphore = 2;
 // SET_REPORT_SEMAPHORE_D
-constexpr uint32_t kOperationMask = 3, kOperationRelease = 0, kReportReduction = 1 << 3, kAwaken = 1 << 20,
-                   kOneWord = 1 << 28;
+constexpr uint32_t kOperationMask = 3, kOperationRelease = 0, kOperationTrap = 3, kReportReduction = 1 << 3,
+                   kAwaken = 1 << 20, kOneWord = 1 << 28;
 // SEND_SIGNALING_PCAS_B and PCAS2_B: which of them schedule a program.
 constexpr uint32_t kPcasSchedule = 1 << 1;
 constexpr uint32_t kActionNop = 0, kActionInvalidate = 1, kActionPrefetch = 8;
@@ -92,6 +92,10 @@ Fault ComputeEngine::InlineData(Host& host, uint32_t data) {
 }
 
 Fault ComputeEngine::Report(Host& host, uint32_t operation) {
+  if ((operation & kOperationMask) == kOperationTrap) {
+    host.Interrupt();
+    return Fault::kNone;
+  }
   if ((operation & kOperationMask) != kOperationRelease || (operation & kReportReduction) != 0)
     return Fault::kUnsupported;
   const Fault fault = ReleaseSemaphore(host, report_, report_payload_, false, (operation & kOneWord) == 0);
