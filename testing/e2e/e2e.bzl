@@ -69,10 +69,10 @@ def clients_test(gpu, product, memory_mib):
             str(memory_mib),
         ],
         data = [
+            "client_suite.py",
+            "guests.py",
             ":guest",
-            "//testing/clients:copy_memory",
-            "//testing/clients:query_devices",
-            "//testing/clients:refused_kernel",
+            "//testing/clients:programs",
         ],
         # external: the libraries lie outside of the build, and a skipped run must not be remembered.
         tags = E2E_TAGS + [
