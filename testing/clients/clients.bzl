@@ -1,10 +1,11 @@
-"""Programs that use NVIDIA's libcuda."""
+"""Programs that use NVIDIA's libraries."""
 
-def client_programs(names):
-    """Builds each of `names` from <name>.c, and bundles all of them as `programs`.
+def client_programs(names, scripts):
+    """Builds each of `names` from <name>.c, and bundles all programs as `programs`.
 
     Args:
       names: the programs; the first comment of each states its law.
+      scripts: programs that need no building.
     """
     for name in names:
         native.cc_binary(
@@ -17,5 +18,5 @@ def client_programs(names):
     native.filegroup(
         name = "programs",
         testonly = True,
-        srcs = names,
+        srcs = names + scripts,
     )

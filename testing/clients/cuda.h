@@ -31,6 +31,10 @@ enum {
   CUDA_ERROR_NOT_READY = 600,
   CUDA_ERROR_LAUNCH_FAILED = 719,
 
+  CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM = 2,
+  CU_GET_PROC_ADDRESS_SUCCESS = 0,
+  CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND = 1,
+  CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT = 2,
   CU_MEMORYTYPE_HOST = 1,
   CU_MEMORYTYPE_DEVICE = 2,
   CU_STREAM_NON_BLOCKING = 1,
@@ -60,6 +64,7 @@ typedef struct {
 // F(name, symbol, parameters): `symbol` is what cuda.h makes of `name`.
 #define CUDA_FUNCTIONS(F)                                                                                \
   F(cuGetErrorName, cuGetErrorName, (CUresult, const char**))                                            \
+  F(cuGetProcAddress, cuGetProcAddress_v2, (const char*, void**, int, uint64_t, int*))                   \
   F(cuInit, cuInit, (unsigned))                                                                          \
   F(cuDeviceGet, cuDeviceGet, (CUdevice*, int))                                                          \
   F(cuDeviceTotalMem, cuDeviceTotalMem_v2, (size_t*, CUdevice))                                          \

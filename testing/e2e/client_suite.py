@@ -3,7 +3,8 @@
 one guest, and in 8 guests at once. Afterwards the broker holds nothing of them, has refused nothing, and the simulated
 GPU was asked for nothing that it does not know.
 
-usage: client_suite.py NAME=SOCKET...: the sockets of the guests, at least 8. Runs under testing/with-broker."""
+usage: client_suite.py CUDA NAME MEMORY_MIB VERSION SOCKET...: the folder of CUDA's runtime library and pynvml, what NVML
+says of the GPU, and the sockets of 8 guests. Runs under testing/with-broker."""
 
 import os
 import subprocess
@@ -23,7 +24,10 @@ PROGRAMS = [
     ["threads"],
     ["load_module"],
     ["memory_info"],
+    ["newer_calls"],
     ["refused_kernel"],
+    ["cudart.py"],
+    ["static_cudart.py"],
 ]
 
 # What is repeated: a context, streams, pageable and pinned memory, copies of up to so many bytes.
@@ -40,10 +44,12 @@ class Program:
 
     def __init__(self, arguments, socket=guests.SOCKET):
         self.arguments = arguments
-        path = os.path.abspath(os.path.join("testing/clients", arguments[0]))
+        command = [os.path.abspath(os.path.join("testing/clients", arguments[0])), *arguments[1:]]
+        if arguments[0].endswith(".py"):
+            command = [sys.executable, "-B", *command]
         # env itself is started without the shim, which comes in with the exec.
         self.process = subprocess.Popen(
-            ["env", f"LD_PRELOAD={guests.PRELOAD}", f"NVSHIM_SOCKET={socket}", path, *arguments[1:]],
+            ["env", f"LD_PRELOAD={guests.PRELOAD}", f"NVSHIM_SOCKET={socket}", *command],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
 
     def finish(self):
@@ -76,7 +82,8 @@ def run_at_once(sockets):
 
 def check_nothing_unknown(stats):
     """Every request of the suite was known to the broker's tables and to the simulated driver."""
-    unknown = {name: count for worker in stats["workers"] for name, count in worker["unknown_calls_total"].items() if count}
+    unknown = {kind: count for worker in stats["workers"]
+               for kind, count in worker["unknown_calls_total"].items() if count}
     refused = {reason: count for worker in stats["workers"] for guest in worker["guests"]
                for reason, count in guest["refusals_total"].items()}
     if unknown or refused:
@@ -85,11 +92,13 @@ def check_nothing_unknown(stats):
 
 
 def main():
-    sockets = sys.argv[1:]
-    if len(sockets) < AT_ONCE:
+    cuda, name, memory_mib, version, *sockets = sys.argv[1:]
+    if len(sockets) != AT_ONCE:
         guests.fail(f"{len(sockets)} guests, {AT_ONCE} are needed")
-    for arguments in PROGRAMS:
-        timed(" ".join(arguments), Program(arguments).finish)
+    os.environ["LD_LIBRARY_PATH"] += f":{cuda}/lib"
+    os.environ["PYTHONPATH"] = f"{cuda}/python"
+    for arguments in PROGRAMS + [["nvml.py", name, memory_mib, version]]:
+        timed(arguments[0], Program(arguments).finish)
     timed(f"{IN_A_ROW} in a row", run_in_a_row)
     timed(f"{AT_ONCE} at once", lambda: run_at_once([guests.SOCKET] * AT_ONCE))
     timed(f"{AT_ONCE} guests at once", lambda: run_at_once(sockets))

@@ -8,18 +8,26 @@ source testing/e2e/runfiles.sh
 
 gpu=$1 name=$2 memory_mib=$3
 version=535.261.03
+cuda_version=cuda-11.8.89
 
 # HOME is Bazel's here; the libraries belong into the cache of the user.
 home=$(getent passwd "$(id -u)" | cut -d: -f6)
-clients=${XDG_CACHE_HOME:-$home/.cache}/nvshim/clients/$version
-mkdir -p "$(dirname "$clients")" 2>/dev/null || clients=$TEST_TMPDIR/clients/$version
-status=0
-testing/clients/get "$version" "$clients" || status=$?
-if ((status == 77)); then
-  skip "NVIDIA's libraries are not in $clients and no Debian mirror can be reached"
-elif ((status != 0)); then
-  fail "testing/clients/get ends with status $status"
-fi
+cache=${XDG_CACHE_HOME:-$home/.cache}/nvshim/clients
+mkdir -p "$cache" 2>/dev/null || cache=$TEST_TMPDIR/clients
+
+# fetch VERSION: testing/clients/get, into the cache; without it there is nothing to test.
+fetch() {
+  local status=0
+  testing/clients/get "$1" "$cache/$1" || status=$?
+  if ((status == 77)); then
+    skip "NVIDIA's libraries are not in $cache/$1 and no Debian mirror can be reached"
+  elif ((status != 0)); then
+    fail "testing/clients/get $1 ends with status $status"
+  fi
+}
+fetch "$version"
+fetch "$cuda_version"
+clients=$cache/$version
 
 guest() {
   testing/with-broker --gpu "$gpu" --driver-version "$version" --clients "$clients" --check-released --verbose -- "$@" ||
@@ -64,4 +72,6 @@ for number in 1 2 3 4 5 6 7 8; do
   flags+=("--broker-flag=--guest-socket=guest$number=$folder/$number.sock")
 done
 testing/with-broker --gpu "$gpu" --driver-version "$version" --clients "$clients" --check-released --verbose \
-  "${flags[@]}" -- python3 -B testing/e2e/client_suite.py "${sockets[@]}" || fail "the client programs fail on $gpu"
+  "${flags[@]}" -- python3 -B testing/e2e/client_suite.py \
+  "$cache/$cuda_version" "$name" "$memory_mib" "$version" "${sockets[@]}" ||
+  fail "the client programs fail on $gpu"
