@@ -61,7 +61,7 @@ def clients_test(gpu, product, memory_mib):
     """
     native.sh_test(
         name = "clients_%s_test" % gpu,
-        size = "medium",
+        size = "large",  # a hundred processes with a context each
         srcs = ["clients_test.sh"],
         args = [
             gpu,
