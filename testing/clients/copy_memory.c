@@ -1,95 +1,98 @@
-// Copies memory to a GPU and back with NVIDIA's libcuda and compares: a context, one allocation for each
-// size, cuMemcpyHtoD, cuMemcpyDtoH. Prints one line per step, so that the last line tells how far it came. It
-// opens libcuda.so.1 at run time and declares what it uses itself, so that it builds without CUDA. Ends with
-// 1 at the first call that fails or the first byte that differs.
-#include <dlfcn.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+// Law: what is copied to the GPU comes back equal, whatever the size, wherever it begins on either side, from
+// pageable and from pinned memory, in a call that waits and in one that does not. Nothing beside the copied
+// bytes changes.
+// usage: copy_memory [BYTES]: no copies of more than so many bytes.
 #include <string.h>
 
-typedef int CUresult;
-typedef uint64_t CUdeviceptr;
+#include "testing/clients/cuda.h"
 
-// Around what libcuda treats differently: inline data, one chunk of its staging buffer, several.
-static const size_t kSizes[] = {1, 3, 4, 511, 4096, 4097, 65536, 100003, 1 << 20, (1 << 20) + 1, 16 << 20};
+// Around what libcuda treats differently: inline data, a page, its staging buffer, several chunks of it.
+static const size_t kSizes[] = {1,     2,      3,       4,       511,           4095,     4096,          4097,
+                                65536, 100003, 1 << 20, 4 << 20, (4 << 20) + 1, 16 << 20, (32 << 20) - 1};
+enum { kSizes_count = sizeof(kSizes) / sizeof(kSizes[0]) };
 
-// What surrounds the device-side copy of a buffer in the middle of an allocation.
-enum { kMisalignment = 5 };
+// Up to this size copies are cheap enough to begin at every place of kOffsets.
+enum { kManyTimesMax = 1 << 20 };
 
-static void* library;
+// The largest copy takes a while and memory: once for each kind of memory.
+static const size_t kSizeMax = 256 << 20;
 
-static void* Symbol(const char* name) {
-  void* symbol = dlsym(library, name);
-  if (symbol == NULL) {
-    fprintf(stderr, "libcuda has no %s\n", name);
-    exit(1);
+// Where a copy begins on the host and on the device. Odd, so that no unit of copying fits.
+static const size_t kOffsets[][2] = {{0, 0}, {5, 0}, {0, 3}, {7, 13}};
+enum { kOffsets_count = sizeof(kOffsets) / sizeof(kOffsets[0]), kOffsetMax = 13 };
+
+// Bytes after the copy that must stay as they are.
+enum { kGuard = 16 };
+
+// Host memory for a round trip: what is sent, what arrives, and what has to arrive.
+typedef struct {
+  const char* kind;
+  unsigned char *sent, *received;
+  unsigned char* expected;
+} Buffers;
+
+static void Copy(const Buffers* host, CUdeviceptr device, size_t size, size_t at_host, size_t at_device,
+                 CUstream stream) {
+  const size_t whole = kOffsetMax + size + kGuard;
+  Fill(host->sent, whole, size + at_host);
+  memset(host->received, 0xee, whole);
+  memset(host->expected, 0xee, whole);
+  memcpy(host->expected + at_device, host->sent + at_host, size);
+  if (stream == NULL) {
+    CHECK(cuMemcpyHtoD(device + at_device, host->sent + at_host, size));
+    CHECK(cuMemcpyDtoH(host->received + at_device, device + at_device, size));
+  } else {
+    CHECK(cuMemcpyHtoDAsync(device + at_device, host->sent + at_host, size, stream));
+    CHECK(cuMemcpyDtoHAsync(host->received + at_device, device + at_device, size, stream));
+    CHECK(cuStreamSynchronize(stream));
   }
-  return symbol;
+  Compare(host->kind, host->expected, host->received, whole);
 }
 
-static void Check(const char* step, CUresult result) {
-  if (result != 0) {
-    fprintf(stderr, "%s: error %d\n", step, result);
-    exit(1);
-  }
-  printf("%s\n", step);
-  fflush(stdout);
-}
-
-// Bytes that neither repeat with a power of two nor are the same for two sizes.
-static void Fill(unsigned char* bytes, size_t size) {
-  uint32_t state = (uint32_t)size * 2654435761u + 1;
-  for (size_t i = 0; i < size; ++i) {
-    state = state * 1664525u + 1013904223u;
-    bytes[i] = (unsigned char)(state >> 24);
+static void CopyAllSizes(const Buffers* host, size_t size_max, CUstream stream) {
+  for (int i = 0; i < kSizes_count && kSizes[i] <= size_max; ++i) {
+    CUdeviceptr device = 0;
+    Step("%zu bytes of %s memory, %s", kSizes[i], host->kind,
+         stream == NULL ? "synchronous" : "asynchronous");
+    CHECK(cuMemAlloc(&device, kSizes[i] + kOffsetMax));
+    // Large ones once, at the oddest places: they differ from smaller ones in number of chunks alone.
+    for (int j = kSizes[i] > kManyTimesMax ? kOffsets_count - 1 : 0; j < kOffsets_count; ++j)
+      Copy(host, device, kSizes[i], kOffsets[j][0], kOffsets[j][1], stream);
+    CHECK(cuMemFree(device));
   }
 }
 
-static void RoundTrip(size_t size, size_t offset) {
-  CUresult (*allocate)(CUdeviceptr*, size_t) = Symbol("cuMemAlloc_v2");
-  CUresult (*release)(CUdeviceptr) = Symbol("cuMemFree_v2");
-  CUresult (*to_device)(CUdeviceptr, const void*, size_t) = Symbol("cuMemcpyHtoD_v2");
-  CUresult (*to_host)(void*, CUdeviceptr, size_t) = Symbol("cuMemcpyDtoH_v2");
-  unsigned char* sent = malloc(size);
-  unsigned char* received = calloc(1, size);
+static void CopyLargest(const Buffers* host, CUstream stream) {
   CUdeviceptr device = 0;
-  if (sent == NULL || received == NULL) exit(1);
-  Fill(sent, size);
-  printf("%zu bytes at offset %zu\n", size, offset);
-  Check("cuMemAlloc", allocate(&device, size + offset));
-  Check("cuMemcpyHtoD", to_device(device + offset, sent, size));
-  Check("cuMemcpyDtoH", to_host(received, device + offset, size));
-  for (size_t i = 0; i < size; ++i)
-    if (sent[i] != received[i]) {
-      fprintf(stderr, "byte %zu of %zu: sent 0x%02x, received 0x%02x\n", i, size, sent[i], received[i]);
-      exit(1);
-    }
-  Check("cuMemFree", release(device));
-  free(sent);
-  free(received);
+  Step("%zu bytes of %s memory", kSizeMax, host->kind);
+  CHECK(cuMemAlloc(&device, kSizeMax + kOffsetMax));
+  Copy(host, device, kSizeMax, 1, 2, stream);
+  CHECK(cuMemFree(device));
 }
 
-int main(void) {
-  void* context = NULL;
-  int device = -1;
-  library = dlopen("libcuda.so.1", RTLD_NOW);
-  if (library == NULL) {
-    fprintf(stderr, "%s\n", dlerror());
-    return 1;
+int main(int argc, char** argv) {
+  const size_t size_max = argc > 1 ? strtoull(argv[1], NULL, 10) : kSizeMax;
+  const size_t whole = size_max + kOffsetMax + kGuard;
+  CUcontext context = CreateFirstContext();
+  CUstream stream = NULL;
+  unsigned char* expected = Allocate(whole);
+  Buffers pageable = {"pageable", Allocate(whole), Allocate(whole), expected};
+  Buffers pinned = {"pinned", NULL, NULL, expected};
+  CHECK(cuMemAllocHost((void**)&pinned.sent, whole));
+  CHECK(cuMemAllocHost((void**)&pinned.received, whole));
+  CHECK(cuStreamCreate(&stream, 0));
+  CopyAllSizes(&pageable, size_max, NULL);
+  CopyAllSizes(&pageable, size_max, stream);
+  CopyAllSizes(&pinned, size_max, NULL);
+  CopyAllSizes(&pinned, size_max, stream);
+  if (size_max == kSizeMax) {
+    CopyLargest(&pageable, NULL);
+    CopyLargest(&pinned, stream);
   }
-  CUresult (*init)(unsigned) = Symbol("cuInit");
-  CUresult (*get)(int*, int) = Symbol("cuDeviceGet");
-  CUresult (*create)(void**, unsigned, int) = Symbol("cuCtxCreate_v2");
-  CUresult (*destroy)(void*) = Symbol("cuCtxDestroy_v2");
-  Check("cuInit", init(0));
-  Check("cuDeviceGet", get(&device, 0));
-  Check("cuCtxCreate", create(&context, 0, device));
-  for (size_t i = 0; i < sizeof(kSizes) / sizeof(kSizes[0]); ++i) {
-    RoundTrip(kSizes[i], 0);
-    RoundTrip(kSizes[i], kMisalignment);
-  }
-  Check("cuCtxDestroy", destroy(context));
-  printf("all copies are equal\n");
+  CHECK(cuStreamDestroy(stream));
+  CHECK(cuMemFreeHost(pinned.sent));
+  CHECK(cuMemFreeHost(pinned.received));
+  CHECK(cuCtxDestroy(context));
+  Step("all copies are equal");
   return 0;
 }

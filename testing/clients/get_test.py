@@ -30,13 +30,13 @@ def lines(mirrors, suite="bookworm"):
 
 
 class OneLineSources(unittest.TestCase):
-    def test_a_plain_line_becomes_non_free_of_the_same_mirror(self):
+    def test_a_plain_line_becomes_the_other_components_of_the_same_mirror(self):
         self.assertEqual(lines(get.parse_one_line("deb http://deb.debian.org/debian bookworm main contrib")),
-                         ["deb [arch=amd64] http://deb.debian.org/debian bookworm non-free"])
+                         ["deb [arch=amd64] http://deb.debian.org/debian bookworm contrib non-free"])
 
     def test_the_key_of_a_mirror_stays_with_it(self):
         self.assertEqual(lines(get.parse_one_line("deb [arch=i386 signed-by=/k.gpg] http://m/debian/ trixie main")),
-                         ["deb [arch=amd64 signed-by=/k.gpg] http://m/debian bookworm non-free"])
+                         ["deb [arch=amd64 signed-by=/k.gpg] http://m/debian bookworm contrib non-free"])
 
     def test_sources_comments_media_and_other_archives_are_no_mirrors(self):
         text = """
@@ -65,7 +65,7 @@ Signed-By: /k1.gpg
  /k2.gpg
 """
         self.assertEqual(lines(get.parse_deb822(text)),
-                         [f"deb [arch=amd64 signed-by=/k1.gpg,/k2.gpg] http://{host}/debian bookworm non-free"
+                         [f"deb [arch=amd64 signed-by=/k1.gpg,/k2.gpg] http://{host}/debian bookworm contrib non-free"
                           for host in "ab"])
 
     def test_a_key_written_into_the_stanza_is_written_to_a_file(self):
@@ -94,6 +94,19 @@ Signed-By:
         self.assertEqual(get.parse_deb822("Types: deb-src\n" + base), [])
 
 
+class Versions(unittest.TestCase):
+    def test_a_package_is_found_by_the_version_that_nvidia_gave_it(self):
+        with tempfile.TemporaryDirectory() as folder:
+            apt = get.PrivateApt(os.path.join(folder, "apt"))
+            apt.run = lambda *_: subprocess.CompletedProcess([], 0, stdout="""
+ lib | 2:535.261.03-1~deb12u1 | http://m bookworm/non-free amd64 Packages
+ lib | 11.8.89~11.8.0-5~deb12u1 | http://m bookworm/non-free amd64 Packages
+ other | 1.0-1 | http://m bookworm/non-free amd64 Packages
+""")
+            self.assertEqual(apt.versions("lib"), {"535.261.03": "2:535.261.03-1~deb12u1",
+                                                   "11.8.89": "11.8.89~11.8.0-5~deb12u1"})
+
+
 class Command(unittest.TestCase):
     def run_get(self, *arguments):
         return subprocess.run([GET, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
@@ -117,7 +130,8 @@ class Command(unittest.TestCase):
 
     def test_a_version_that_is_none_is_refused(self):
         with tempfile.TemporaryDirectory() as parent:
-            self.assertEqual(self.run_get("latest", os.path.join(parent, "clients")).returncode, 2)
+            for version in ("latest", "cuda", "cuda-", "rocm-6.0"):
+                self.assertEqual(self.run_get(version, os.path.join(parent, "clients")).returncode, 2, version)
 
 
 if __name__ == "__main__":

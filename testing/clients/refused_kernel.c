@@ -1,54 +1,70 @@
-// Asks the simulated GPU for what needs a program on the shader cores: a large memset, which libcuda does
-// with a kernel of its own. It must end with an error that CUDA reports, never with memory that looks set.
-// Prints the error; ends with 1 when there was none.
-#include <dlfcn.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+// Law: the simulated GPU runs no shader programs. A kernel launch ends with CUDA_ERROR_LAUNCH_FAILED. A copy
+// from device to device and a large memset, which libcuda does with kernels of its own, end with it as well,
+// unless the data is right. What follows in a new context of the same process works.
+#include <string.h>
 
-typedef int CUresult;
-typedef uint64_t CUdeviceptr;
+#include "testing/clients/cuda.h"
 
-enum { CUDA_ERROR_LAUNCH_FAILED = 719, SIZE = 1 << 20 };
+enum { kBytes = 1 << 20, kSet = 7 };
 
-static void* library;
+static const char kPtx[] =
+    ".version 7.0\n"
+    ".target sm_50\n"
+    ".address_size 64\n"
+    ".visible .entry nothing() { ret; }\n";
 
-static void* Symbol(const char* name) {
-  void* symbol = dlsym(library, name);
-  if (symbol == NULL) {
-    fprintf(stderr, "libcuda has no %s\n", name);
-    exit(1);
-  }
-  return symbol;
+static CUresult Launch(CUdeviceptr memory, unsigned char* expected) {
+  (void)memory, (void)expected;
+  CUmodule module = NULL;
+  CUfunction function = NULL;
+  CHECK(cuModuleLoadData(&module, kPtx));
+  CHECK(cuModuleGetFunction(&function, module, "nothing"));
+  const CUresult result = cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, NULL, NULL, NULL);
+  return result != CUDA_SUCCESS ? result : cuCtxSynchronize();
 }
 
-static void Check(const char* step, CUresult result) {
-  if (result == 0) return;
-  fprintf(stderr, "%s: error %d\n", step, result);
-  exit(1);
+static CUresult CopyOnDevice(CUdeviceptr memory, unsigned char* expected) {
+  memcpy(expected + kBytes / 2, expected, kBytes / 2);
+  return cuMemcpyDtoD(memory + kBytes / 2, memory, kBytes / 2);
+}
+
+static CUresult SetMuch(CUdeviceptr memory, unsigned char* expected) {
+  memset(expected, kSet, kBytes);
+  return cuMemsetD8(memory, kSet, kBytes);
+}
+
+typedef struct {
+  const char* what;
+  CUresult (*work)(CUdeviceptr memory, unsigned char* expected);
+  int may_succeed;  // because its effect can be checked
+} Case;
+
+static const Case kCases[] = {
+    {"a kernel", Launch, 0},
+    {"a copy from device to device", CopyOnDevice, 1},
+    {"a large memset", SetMuch, 1},
+};
+enum { kCases_count = sizeof(kCases) / sizeof(kCases[0]) };
+
+static void Try(const void* data) {
+  const Case* one = data;
+  CUdeviceptr memory = 0;
+  unsigned char *expected = Allocate(kBytes), *seen = AllocateZeros(kBytes);
+  CreateFirstContext();
+  CHECK(cuMemAlloc(&memory, kBytes));
+  Fill(expected, kBytes, 1);
+  CHECK(cuMemcpyHtoD(memory, expected, kBytes));
+  CUresult result = one->work(memory, expected);
+  if (result == CUDA_SUCCESS) result = cuMemcpyDtoH(seen, memory, kBytes);
+  Step("%s ends with %d %s", one->what, result, ErrorName(result));
+  if (result == CUDA_SUCCESS && one->may_succeed) {
+    Compare("device memory", expected, seen, kBytes);
+  } else if (result != CUDA_ERROR_LAUNCH_FAILED) {
+    Fail("CUDA_ERROR_LAUNCH_FAILED is right");
+  }
 }
 
 int main(void) {
-  void* context = NULL;
-  int device = -1;
-  CUdeviceptr memory = 0;
-  library = dlopen("libcuda.so.1", RTLD_NOW);
-  if (library == NULL) {
-    fprintf(stderr, "%s\n", dlerror());
-    return 1;
-  }
-  CUresult (*init)(unsigned) = Symbol("cuInit");
-  CUresult (*get)(int*, int) = Symbol("cuDeviceGet");
-  CUresult (*create)(void**, unsigned, int) = Symbol("cuCtxCreate_v2");
-  CUresult (*allocate)(CUdeviceptr*, size_t) = Symbol("cuMemAlloc_v2");
-  CUresult (*set)(CUdeviceptr, unsigned char, size_t) = Symbol("cuMemsetD8_v2");
-  CUresult (*synchronize)(void) = Symbol("cuCtxSynchronize");
-  Check("cuInit", init(0));
-  Check("cuDeviceGet", get(&device, 0));
-  Check("cuCtxCreate", create(&context, 0, device));
-  Check("cuMemAlloc", allocate(&memory, SIZE));
-  CUresult result = set(memory, 7, SIZE);
-  if (result == 0) result = synchronize();
-  printf("a kernel ends with error %d\n", result);
-  return result == CUDA_ERROR_LAUNCH_FAILED ? 0 : 1;
+  for (int i = 0; i < kCases_count; ++i) RunInChild(Try, &kCases[i]);
+  return 0;
 }

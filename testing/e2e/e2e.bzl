@@ -61,7 +61,7 @@ def clients_test(gpu, product, memory_mib):
     """
     native.sh_test(
         name = "clients_%s_test" % gpu,
-        size = "medium",
+        size = "large",  # a hundred processes with a context each
         srcs = ["clients_test.sh"],
         args = [
             gpu,
@@ -70,10 +70,10 @@ def clients_test(gpu, product, memory_mib):
         ],
         data = [
             "nvidia_clients.sh",
+            "client_suite.py",
+            "guests.py",
             ":guest",
-            "//testing/clients:copy_memory",
-            "//testing/clients:query_devices",
-            "//testing/clients:refused_kernel",
+            "//testing/clients:programs",
         ],
         # external: the libraries lie outside of the build, and a skipped run must not be remembered.
         tags = E2E_TAGS + [

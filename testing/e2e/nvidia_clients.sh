@@ -5,12 +5,18 @@ version=535.261.03
 
 # HOME is Bazel's here; the libraries belong into the cache of the user.
 home=$(getent passwd "$(id -u)" | cut -d: -f6)
-clients=${XDG_CACHE_HOME:-$home/.cache}/nvshim/clients/$version
-mkdir -p "$(dirname "$clients")" 2>/dev/null || clients=$TEST_TMPDIR/clients/$version
-status=0
-testing/clients/get "$version" "$clients" || status=$?
-if ((status == 77)); then
-  skip "NVIDIA's libraries are not in $clients and no Debian mirror can be reached"
-elif ((status != 0)); then
-  fail "testing/clients/get ends with status $status"
-fi
+cache=${XDG_CACHE_HOME:-$home/.cache}/nvshim/clients
+mkdir -p "$cache" 2>/dev/null || cache=$TEST_TMPDIR/clients
+
+# fetch VERSION: testing/clients/get, into $cache/VERSION.
+fetch() {
+  local status=0
+  testing/clients/get "$1" "$cache/$1" || status=$?
+  if ((status == 77)); then
+    skip "NVIDIA's libraries are not in $cache/$1 and no Debian mirror can be reached"
+  elif ((status != 0)); then
+    fail "testing/clients/get $1 ends with status $status"
+  fi
+}
+fetch "$version"
+clients=$cache/$version
