@@ -21,10 +21,10 @@ def spin(duration_s):
 
 
 def main():
-    bystander = guests.Guest()
+    bystander = guests.caller()
     held = guests.stats()
     for index in range(ROUNDS):
-        victim = guests.Guest()
+        victim = guests.caller()
         if guests.stats()["processes"] != held["processes"] + 1:
             guests.fail("a calling guest process is not counted")
         spin(index * 37e-6)

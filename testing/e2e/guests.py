@@ -49,28 +49,23 @@ def nothing_held(now):
 
 
 class Guest:
-    """One process of testing/e2e/victims/caller: it calls without pause until its standard input is closed."""
+    """A guest process that says in lines what it does, and ends by itself when its standard input is closed."""
 
-    def __init__(self, uid=None):
-        self.uid = uid
-        program, preload = guest_files(uid)
-        # env and setpriv themselves are started without the shim, which comes in with the last exec.
-        command = ["env", f"LD_PRELOAD={preload}", program]
-        if uid is not None:
-            command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *command]
+    def __init__(self, *command):
+        """`command` sets LD_PRELOAD with env(1): what comes before that is no guest."""
+        self.name = f"'{' '.join(command)}'"
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.text = b""
-        self.expect("calling")
 
     def read_line(self):
         deadline = time.monotonic() + PATIENCE_S
         while b"\n" not in self.text:
             readable, _, _ = select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
             if not readable:
-                fail(f"guest {self.process.pid} of uid {self.uid} is silent for {PATIENCE_S} s: its calls hang")
+                fail(f"{self.name} is silent for {PATIENCE_S} s: its calls hang")
             chunk = os.read(self.process.stdout.fileno(), 4096)
             if not chunk:
-                fail(f"guest {self.process.pid} of uid {self.uid} ends with status {self.process.wait(PATIENCE_S)}")
+                fail(f"{self.name} ends with status {self.process.wait(PATIENCE_S)}")
             self.text += chunk
         line, _, self.text = self.text.partition(b"\n")
         return line.decode()
@@ -78,7 +73,7 @@ class Guest:
     def expect(self, wanted):
         line = self.read_line()
         if line != wanted:
-            fail(f"guest {self.process.pid} of uid {self.uid} says '{line}', '{wanted}' is right")
+            fail(f"{self.name} says '{line}', '{wanted}' is right")
 
     def kill(self):
         self.process.kill()
@@ -90,7 +85,16 @@ class Guest:
         self.expect("done")
         status = self.process.wait(PATIENCE_S)
         if status != 0:
-            fail(f"guest {self.process.pid} of uid {self.uid} ends with status {status}")
+            fail(f"{self.name} ends with status {status}")
+
+
+def caller(uid=None):
+    """One process of testing/e2e/victims/caller: it calls without pause until its standard input is closed."""
+    program, preload = guest_files(uid)
+    launcher = [] if uid is None else ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    guest = Guest(*launcher, "env", f"LD_PRELOAD={preload}", program)
+    guest.expect("calling")
+    return guest
 
 
 def guest_files(uid):

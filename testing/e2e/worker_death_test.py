@@ -23,18 +23,18 @@ def main():
         print("SKIPPED: two guests need two uids, and only root can be both")
         return
     before = workers()
-    victim = guests.Guest()
+    victim = guests.caller()
     workers_of_victim = workers() - before
     if len(workers_of_victim) != 1:
         guests.fail(f"the first guest of a uid has {len(workers_of_victim)} new workers, one is right")
-    bystander = guests.Guest(uid=OTHER_UID)
+    bystander = guests.caller(uid=OTHER_UID)
 
     os.kill(workers_of_victim.pop(), signal.SIGKILL)
     victim.expect("EIO")
     if victim.process.wait(guests.PATIENCE_S) != 3:
         guests.fail("the victim's calls fail in some other way")
 
-    successor = guests.Guest()
+    successor = guests.caller()
     successor.finish()
     bystander.finish()
     guests.await_stats(guests.nothing_held, "all guests are gone and something is still held")
