@@ -1,5 +1,5 @@
-// Copies memory to a GPU and back, and compares, until its standard input is closed: a bystander for tests that
-// disturb others. Says "copying" after the first round and "done" at the end.
+// Copies memory to a GPU and back, and compares, until its standard input is closed: a bystander for tests
+// that disturb others. Says "copying" after the first round and "done" at the end.
 #include <poll.h>
 #include <unistd.h>
 

@@ -32,9 +32,20 @@ HELD = ("processes", "files", "clients", "objects")
 MALLOC_SLACK_KIB = 2 * 128
 
 
-def bystander(socket):
-    return guests.Guest("env", f"LD_PRELOAD={guests.PRELOAD}", f"NVSHIM_SOCKET={socket}",
-                        os.path.abspath("testing/clients/copy_until_told"))
+def start_bystanders():
+    """A process of the victims' guest and one of the other guest, which copy and compare without pause."""
+    program = os.path.abspath("testing/clients/copy_until_told")
+    bystanders = [guests.Guest("env", f"LD_PRELOAD={guests.PRELOAD}", f"NVSHIM_SOCKET={socket}", program)
+                  for socket in (guests.SOCKET, OTHER_SOCKET)]
+    for guest in bystanders:
+        guest.expect("copying")
+    return bystanders
+
+
+def finish(bystanders):
+    for guest in bystanders:
+        guest.finish()
+    guests.await_stats(guests.nothing_held, "all guests are gone and something is still held")
 
 
 def start_victim(at, when):
@@ -84,39 +95,32 @@ def await_held(pid, wanted):
         time.sleep(0.01)
 
 
-def run_once():
-    """Every program once, to its end: what a worker starts and keeps for good is there afterwards."""
-    for socket in (guests.SOCKET, OTHER_SOCKET):
-        guest = bystander(socket)
-        guest.expect("copying")
-        guest.finish()
-    if start_victim(0, "after").wait(guests.PATIENCE_S) != 0:
-        guests.fail("copy_memory fails when nobody is killed")
-    guests.await_stats(guests.nothing_held, "all guests are gone and something is still held")
+def run_undisturbed():
+    """Everything once, side by side and to its end: what a worker starts and keeps for good is there afterwards."""
+    bystanders = start_bystanders()
+    for victim in [start_victim(0, "never") for _ in range(AT_A_TIME)]:
+        if victim.wait(guests.PATIENCE_S) != 0:
+            guests.fail("copy_memory fails when nobody is killed")
+    finish(bystanders)
 
 
 def main():
-    run_once()
+    run_undisturbed()
     workers = [worker["pid"] for worker in guests.stats()["workers"]]
     if len(workers) != 2:
         guests.fail(f"two guests have {len(workers)} workers")
     before = {pid: processes.held_by(pid) for pid in workers}
 
-    bystanders = [bystander(socket) for socket in (guests.SOCKET, OTHER_SOCKET)]
-    for guest in bystanders:
-        guest.expect("copying")
-    held = guests.stats()
+    bystanders = start_bystanders()
+    held = {name: guests.stats()[name] for name in HELD}
     killed = kill_all(lambda: guests.await_stats(
         lambda now: all(now[name] == held[name] for name in HELD),
-        f"killed processes leave something behind; before: { {name: held[name] for name in HELD} }; now"))
-    for guest in bystanders:
-        guest.finish()
+        f"killed processes leave something behind; without them: {held}; now"))
+    finish(bystanders)
 
-    guests.await_stats(guests.nothing_held, "all guests are gone and something is still held")
-    after = {pid: await_held(pid, before[pid]) for pid in workers}
     for pid in workers:
         print(f"worker {pid} before: {before[pid]}")
-        print(f"worker {pid} after:  {after[pid]}")
+        print(f"worker {pid} after:  {await_held(pid, before[pid])}")
     print(f"{killed} processes killed around their ioctls, nothing left behind, all copies of the others equal")
 
 
