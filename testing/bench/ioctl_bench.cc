@@ -4,8 +4,8 @@
 // the figure to look at is the ratio. Hot: back to back. Idle: after a pause long enough for the other side
 // to be asleep.
 // With --apart this program stays on CPU 0 and the echo on CPU 1, where the script has put the broker as
-// well: what the exchange costs when nobody has to wait for a CPU.
-//   testing/bench/run [--quick] [--json FILE]
+// well: what the exchange costs when nobody has to wait for a CPU. Prints JSON lines; testing/bench/run,
+// which starts it, makes a table of them.
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -131,19 +131,16 @@ double Percentile(std::vector<double>& sorted, double percent) {
                          static_cast<size_t>(static_cast<double>(sorted.size()) * percent / 100))];
 }
 
-void Report(const char* name, std::vector<double>& ours, std::vector<double>& echo, FILE* json) {
+void Report(const char* name, std::vector<double>& ours, std::vector<double>& echo) {
   std::sort(ours.begin(), ours.end());
   std::sort(echo.begin(), echo.end());
   for (const double percent : {50.0, 90.0, 99.0, 99.9}) {
     const double a = Percentile(ours, percent);
     const double b = Percentile(echo, percent);
-    std::printf("%-10s p%-5g %12.2f %22.2f %9.2f\n", name, percent, a, b, a / b);
-    if (json != nullptr)
-      std::fprintf(
-          json,
-          "{\"name\":\"ioctl %s p%g\",\"value\":%.3f,\"unit\":\"us\",\"peer\":\"unix_seqpacket_echo\","
-          "\"peer_value\":%.3f,\"ratio\":%.3f}\n",
-          name, percent, a, b, a / b);
+    std::printf(
+        "{\"name\":\"ioctl %s p%g\",\"value\":%.3f,\"unit\":\"us\",\"peer\":\"unix_seqpacket_echo\","
+        "\"peer_value\":%.3f,\"ratio\":%.3f}\n",
+        name, percent, a, b, a / b);
   }
 }
 
@@ -153,18 +150,14 @@ int main(int argc, char** argv) {
   int hot = 20'000;
   int idle = 200;
   bool apart = false;
-  FILE* json = nullptr;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--quick") == 0) {
       hot = 2'000;
       idle = 30;
     } else if (std::strcmp(argv[i], "--apart") == 0) {
       apart = true;
-    } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
-      json = std::fopen(argv[++i], "a");
-      if (json == nullptr) Die(argv[i]);
     } else {
-      std::fprintf(stderr, "usage: ioctl_bench [--quick] [--apart] [--json FILE]\n");
+      std::fprintf(stderr, "usage: ioctl_bench [--quick] [--apart]\n");
       return 2;
     }
   }
@@ -181,9 +174,7 @@ int main(int argc, char** argv) {
     Measure(small_ioctl, idle / kBlocks * 5, kIdlePause, ours_idle);
     Measure(echo, idle / kBlocks * 5, kIdlePause, echo_idle);
   }
-  std::printf("%-10s %-6s %12s %22s %9s\n", "", "", "ioctl [us]", "Unix socket echo [us]", "ratio");
-  Report(apart ? "apart hot" : "hot", ours_hot, echo_hot, json);
-  Report(apart ? "apart idle" : "idle", ours_idle, echo_idle, json);
-  if (json != nullptr) std::fclose(json);
+  Report(apart ? "apart hot" : "hot", ours_hot, echo_hot);
+  Report(apart ? "apart idle" : "idle", ours_idle, echo_idle);
   return 0;
 }
