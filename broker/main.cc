@@ -28,8 +28,21 @@ namespace {
 constexpr char kVersion[] = "0.1.0";
 constexpr char kDefaultSocket[] = "/run/gpu-broker/gpu-broker.sock";
 
-// 1GiB, 512MiB, 1073741824; KB and KiB are the same.
-const CLI::AsSizeValue kSize(/*kb_is_1000=*/false);
+// Turns 1GiB, 512MiB, 1073741824 into a number of bytes; KB and KiB are the same. The complaint, if there is
+// one.
+std::string ToBytes(std::string& size) {
+  return size.starts_with('-') ? "a size is not negative" : CLI::AsSizeValue(/*kb_is_1000=*/false)(size);
+}
+
+// The same behind the = of NAME=SIZE.
+std::string NamedToBytes(std::string& named_size) {
+  const size_t equals = named_size.find('=');
+  if (equals == std::string::npos) return "NAME=SIZE is wanted";
+  std::string size = named_size.substr(equals + 1);
+  const std::string complaint = ToBytes(size);
+  named_size.replace(equals + 1, std::string::npos, size);
+  return complaint;
+}
 
 struct Flags {
   std::string driver = "sim";
@@ -96,14 +109,17 @@ absl::StatusOr<std::map<std::string, std::string>> ByName(const std::vector<std:
   return by_name;
 }
 
-absl::StatusOr<std::map<std::string, uint64_t>> NamedQuotas(const Flags& flags) {
+absl::StatusOr<std::map<std::string, uint64_t>> NamedQuotas(
+    const Flags& flags, const std::map<std::string, std::string>& sockets) {
   auto sizes = ByName(flags.guest_mem_quotas, "--guest-mem-quota", "SIZE");
   if (!sizes.ok()) return sizes.status();
   std::map<std::string, uint64_t> quotas;
-  for (auto& [name, size] : *sizes) {
-    const std::string complaint = kSize(size);  // turns the text into a number of bytes
-    if (!complaint.empty() || !absl::SimpleAtoi(size, &quotas[name]))
-      return absl::InvalidArgumentError(absl::StrCat("--guest-mem-quota: ", complaint));
+  for (const auto& [name, bytes] : *sizes) {
+    if (!sockets.contains(name))
+      return absl::InvalidArgumentError(
+          absl::StrCat("--guest-mem-quota: no --guest-socket makes a guest '", name, "'"));
+    if (!absl::SimpleAtoi(bytes, &quotas[name]))
+      return absl::InvalidArgumentError(absl::StrCat("--guest-mem-quota: ", bytes, " is no size"));
   }
   return quotas;
 }
@@ -124,7 +140,7 @@ int Supervise(const Flags& flags) {
   if (!driver.ok()) return Fail(driver.status());
   auto named_sockets = ByName(flags.guest_sockets, "--guest-socket", "PATH");
   if (!named_sockets.ok()) return Fail(named_sockets.status());
-  auto named_quotas = NamedQuotas(flags);
+  auto named_quotas = NamedQuotas(flags, *named_sockets);
   if (!named_quotas.ok()) return Fail(named_quotas.status());
   SupervisorOptions options;
   options.socket = flags.socket;
@@ -204,9 +220,10 @@ int Main(int argc, char** argv) {
                  "NAME=PATH: one more socket; whoever connects there belongs to the guest NAME");
   app.add_option("--mem-quota", flags.mem_quota_bytes,
                  "Video memory that each guest may have, as in 1GiB; 0 is no limit")
-      ->transform(kSize)
+      ->transform(CLI::Validator(ToBytes, "SIZE"))
       ->capture_default_str();
-  app.add_option("--guest-mem-quota", flags.guest_mem_quotas, "NAME=SIZE: the same for the guest NAME alone");
+  app.add_option("--guest-mem-quota", flags.guest_mem_quotas, "NAME=SIZE: the same for the guest NAME alone")
+      ->transform(CLI::Validator(NamedToBytes, "NAME=SIZE"));
   app.add_option("--guests-per-worker", flags.guests_per_worker,
                  "Guests that share one worker process (above 1: simulated driver only)")
       ->check(CLI::Range(1u, 4096u))

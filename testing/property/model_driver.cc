@@ -107,8 +107,9 @@ uint64_t ModelDriver::MemoryAskedBytes(const DriverCall& call) {
   const uint32_t number = abi::IocNumber(call.command), params = call.Child(0, 16);
   if (number == kAlloc && U32(call, 12) == kLocalUser) return Get<uint64_t>(call.Bytes(params), 64);
   if (number == kAllocMemory && U32(call, 12) == kLocalUser) return Get<uint64_t>(call.Bytes(0), 32) + 1;
+  if (number != kVidHeap || U32(call, 8) != kHeapAlloc) return 0;
   const bool video = (U32(call, 52) & kVirtualFlag) == 0 && (U32(call, 56) >> 25 & 3) == 0;
-  return number == kVidHeap && U32(call, 8) == kHeapAlloc && video ? Get<uint64_t>(call.Bytes(0), 88) : 0;
+  return video ? Get<uint64_t>(call.Bytes(0), 88) : 0;
 }
 
 // What the object that the call makes has: new memory, in whole pages, or that of the original.
