@@ -58,6 +58,9 @@ expect "$csv" "^$name, $memory_mib MiB, ${version//./\\.}, $uuid\$"
 copied=$(guest testing/clients/copy_memory)
 expect "$copied" '^all copies are equal$'
 
+waited=$(guest testing/clients/blocking_waits)
+expect "$waited" '^all waits returned$'
+
 refused=$(guest testing/clients/refused_kernel)
 expect "$refused" '^a kernel ends with error 719$'
 

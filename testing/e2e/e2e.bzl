@@ -70,6 +70,7 @@ def clients_test(gpu, product, memory_mib):
         ],
         data = [
             ":guest",
+            "//testing/clients:blocking_waits",
             "//testing/clients:copy_memory",
             "//testing/clients:query_devices",
             "//testing/clients:refused_kernel",
