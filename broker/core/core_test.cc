@@ -84,6 +84,22 @@ TEST_F(CoreTest, AFileIsNotThereBeforeTheDriverHasOpenedIt) {
 
 // ---- Files ----
 
+TEST_F(CoreTest, AnEventOfADriverFileIsThatOfTheGuestsFile) {
+  Open(kA);
+  const FileId file = Open(kB);
+  const DriverFileId driver_file = last_file_;
+  Step(FileSignalled{driver_file});
+  ASSERT_EQ(actions_.size(), 1u);
+  ASSERT_TRUE(std::holds_alternative<SignalFile>(actions_[0]));
+  EXPECT_EQ(std::get<SignalFile>(actions_[0]).guest, kB);
+  EXPECT_EQ(std::get<SignalFile>(actions_[0]).file, file);
+  Step(FileHungUp{kB, file});
+  Step(FileSignalled{driver_file});
+  EXPECT_TRUE(actions_.empty()) << "closed meanwhile";
+  Step(FileSignalled{driver_file + 1});
+  EXPECT_TRUE(actions_.empty()) << "never opened";
+}
+
 TEST_F(CoreTest, AnothersFileDoesNotExist) {
   const FileId file = Open(kA);
   EXPECT_TRUE(RefusedErrno(Call(kB, file, MakeClient()), ENODEV));

@@ -21,6 +21,7 @@ PROGRAMS = [
     ["copy_2d"],
     ["set_memory"],
     ["streams_events"],
+    ["blocking_waits"],
     ["threads"],
     ["load_module"],
     ["memory_info"],

@@ -187,7 +187,7 @@ std::optional<IoctlAnswer> RawGuest::Ioctl(uint32_t file_id, uint32_t command,
   const auto reply = Call(lane, wire::kFrameKindIoctl, file_id, request.SerializeAsString(), payload);
   IoctlReply answer;
   if (!reply || !answer.ParseFromString(reply->body)) return std::nullopt;
-  IoctlAnswer result{answer.error(), {}};
+  IoctlAnswer result{answer.error(), answer.fds() == 1 ? TakeFd() : -1, {}};
   size_t at = 0;
   for (const Segment& segment : answer.segments()) {
     const auto* bytes = reply->payload.data() + at;

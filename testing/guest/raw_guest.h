@@ -35,6 +35,7 @@ struct OpenAnswer {
 
 struct IoctlAnswer {
   int error = 0;
+  int fd = -1;  // the file that came with the reply, owned by the caller
   std::vector<std::vector<uint8_t>> segments;
 };
 

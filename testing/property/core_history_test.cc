@@ -27,6 +27,8 @@ namespace {
 constexpr uint32_t kGuests = 3;
 constexpr uint32_t kProcessesAtOnce = 2;
 constexpr uint32_t kLanes = 3;
+// Numbers of driver files that a history reaches.
+constexpr DriverFileId kDriverFilesNear = 64;
 
 // One guest has no quota, the others run into theirs.
 constexpr GuestId kWithoutQuota{1};
@@ -116,7 +118,7 @@ class History {
     if (kind < 21) return RequestIoctl(guest);
     if (kind < 37) return AnswerOne();
     if (kind == 37) return random_.OneIn(3) ? HangUpOne() : void();
-    if (kind == 38) return Claim(guest);
+    if (kind == 38) return random_.OneIn(2) ? Claim(guest) : Signal(guest);
     Stray(guest);
   }
 
@@ -128,6 +130,7 @@ class History {
     while (!files_.empty()) HangUpOne();
     EXPECT_TRUE(awaited_.empty()) << "a call without a reply";
     EXPECT_EQ(driver_.files(), 0u) << "a driver file that nobody closes";
+    for (DriverFileId file = 1; file <= kDriverFilesNear; ++file) Step(GuestId{1}, FileSignalled{file});
     for (uint32_t number = 1; number <= kGuests; ++number) {
       const GuestStatisticsView left = core_.Statistics(GuestId{number});
       EXPECT_EQ(left.processes + left.files + left.clients + left.objects + left.memory_bytes, 0u);
@@ -250,6 +253,12 @@ class History {
   void Claim(GuestId guest) {
     if (files_.empty() || processes_[guest].empty()) return;
     Step(guest, FileClaimed{guest, files_.begin()->first.second, static_cast<uint32_t>(SomeProcess(guest))});
+  }
+
+  // The driver tells of a file of this guest, or of one that it closed or never opened.
+  void Signal(GuestId guest) {
+    const DriverFileId file = 1 + random_.Below(kDriverFilesNear);
+    if (driver_.Owns(guest, file) || !driver_.IsOpen(file)) Step(guest, FileSignalled{file});
   }
 
   // What a confused worker might say.

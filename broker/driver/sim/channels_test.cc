@@ -1,6 +1,7 @@
 // A channel from its allocation to the copy it makes, through the driver's four methods and the files it
 // hands out, as a client would.
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -22,6 +24,8 @@ namespace {
 constexpr uint32_t kSystemMemory = 1u << 25;  // NVOS32_ATTR_LOCATION_PCI
 constexpr uint32_t kVaSpace = 0x5c000010, kMemory = 0x5c000011, kGroup = 0x5c000012, kChannel = 0x5c000013;
 constexpr uint64_t kBase = 0x2'0040'0000, kSize = 1 << 20;
+constexpr uint32_t kEvent = 0x5c000100;             // and further ones
+constexpr uint32_t kNonBlockingInterrupt = 2 << 5;  // LAUNCH_DMA
 // Offsets in the memory.
 constexpr uint64_t kNotifier = 0x0, kUserd = 0x400, kFifo = 0x1000, kPushbuffer = 0x2000, kSource = 0x10000,
                    kTarget = 0x20000, kSemaphore = 0x30000;
@@ -116,9 +120,10 @@ class ChannelsTest : public ::testing::Test {
     return bytes;
   }
 
-  uint32_t MakeChannel(uint64_t userd_offset = kUserd, uint32_t entries = 8) {
+  uint32_t MakeChannel(uint64_t userd_offset = kUserd, uint32_t entries = 8, uint32_t engine_type = 0) {
     Buffer group(20);
     Put<uint32_t>(group, 8, kVaSpace);
+    Put<uint32_t>(group, 12, engine_type);
     uint32_t handle = kGroup;
     guest_->Alloc(TestGuest::kDevice, &handle, 0xa06c, &group);
     Buffer params(360);
@@ -158,6 +163,34 @@ class ChannelsTest : public ::testing::Test {
     changed_.wait_for(lock, std::chrono::seconds(30), [this] { return !fault_.empty(); });
     return fault_;
   }
+  // A file that listens for what `notify_index` says of the object `parent`. Its number is its event's too.
+  DriverFileId MakeEventFile(uint32_t notify_index, uint32_t parent = TestGuest::kSubdevice) {
+    const DriverFileId file = driver_->Open({DeviceClass::kGpu, 0}, 0).file;
+    Buffer register_fd(4);
+    EXPECT_EQ(RunEscapeNumber(*driver_, file, NV_ESC_REGISTER_FD, register_fd, {}, {{0, 0, guest_->ctl}}), 0);
+    EXPECT_EQ(OsEvent(NV_ESC_ALLOC_OS_EVENT, file), NV_OK);
+    Buffer params(24);
+    Put<uint32_t>(params, 12, notify_index);
+    Put<uint64_t>(params, 16, file);
+    uint32_t handle = kEvent + file;
+    EXPECT_EQ(guest_->Alloc(parent, &handle, NV01_EVENT_OS_EVENT, &params, file), NV_OK);
+    return file;
+  }
+  uint32_t OsEvent(uint32_t escape, DriverFileId file) {
+    Buffer bytes(16);
+    Put<uint32_t>(bytes, 0, guest_->client);
+    Put<uint32_t>(bytes, 8, file);
+    EXPECT_EQ(RunEscapeNumber(*driver_, file, escape, bytes), 0);
+    return Get<uint32_t>(bytes, 12);
+  }
+  // The files that were signalled, from the first to `last`.
+  std::set<DriverFileId> AwaitSignals(DriverFileId last) {
+    std::vector<DriverFileId> files;
+    pollfd signals{driver_->signal_fd(), POLLIN, 0};
+    while (std::find(files.begin(), files.end(), last) == files.end() && poll(&signals, 1, 30'000) == 1)
+      driver_->TakeSignals(&files);
+    return {files.begin(), files.end()};
+  }
   static uint32_t Header(uint32_t subchannel, uint32_t method, uint32_t count) {
     return 1u << 29 | count << 16 | subchannel << 13 | method / 4;
   }
@@ -178,6 +211,12 @@ class ChannelsTest : public ::testing::Test {
             0x1234,
             Header(4, 0x300, 1),
             0x18a};
+  }
+  // The same, with an interrupt at the end.
+  static std::vector<uint32_t> InterruptingCopyMethods() {
+    std::vector<uint32_t> words = CopyMethods(kBase + kSource, kBase + kTarget);
+    words.back() |= kNonBlockingInterrupt;
+    return words;
   }
 
   std::mutex mutex_;
@@ -291,6 +330,58 @@ TEST_F(ChannelsTest, AChannelThatWaitsForASemaphoreKeepsTheEngineLooking) {
   __atomic_store_n(reinterpret_cast<uint32_t*>(memory_ + kGate), 7, __ATOMIC_RELEASE);
   EXPECT_TRUE(AwaitWord(kSemaphore, 0x1234)) << "no doorbell says that the gate is open";
   driver_->RemoveDoorbell(&doorbell);
+}
+
+TEST_F(ChannelsTest, AnInterruptWakesTheFilesThatListenToItsEngine) {
+  const DriverFileId graphics = MakeEventFile(NV2080_NOTIFIERS_GR0 | NV01_EVENT_NONSTALL_INTR);
+  const DriverFileId copy0 = MakeEventFile(NV2080_NOTIFIERS_CE0 | NV01_EVENT_NONSTALL_INTR);
+  const DriverFileId copy2 = MakeEventFile((NV2080_NOTIFIERS_CE0 + 2) | NV01_EVENT_NONSTALL_INTR);
+  const DriverFileId host = MakeEventFile(NV2080_NOTIFIERS_FIFO_EVENT_MTHD | NV01_EVENT_NONSTALL_INTR);
+  MakeEventFile(NV2080_NOTIFIERS_CE0 + 2);  // not an event of interrupts
+  ASSERT_EQ(MakeChannel(kUserd, 8, NV2080_ENGINE_TYPE_COPY0 + 2), NV_OK);
+  Submit(InterruptingCopyMethods());
+  EXPECT_EQ(AwaitSignals(host), (std::set<DriverFileId>{copy2, host}));
+  EXPECT_TRUE(AwaitWord(kSemaphore, 0x1234)) << "the interrupt comes after what it tells of";
+  EXPECT_NE(graphics, copy0);
+}
+
+TEST_F(ChannelsTest, AChannelOnNoEngineOfItsOwnInterruptsAsTheGraphicsEngine) {
+  const DriverFileId graphics = MakeEventFile(NV2080_NOTIFIERS_GR0 | NV01_EVENT_NONSTALL_INTR);
+  ASSERT_EQ(MakeChannel(), NV_OK);
+  Submit({Header(0, 0x20, 1), 0});  // NON_STALL_INTERRUPT
+  EXPECT_EQ(AwaitSignals(graphics), std::set<DriverFileId>{graphics});
+}
+
+TEST_F(ChannelsTest, WorkThatAsksForNoInterruptWakesNobody) {
+  MakeEventFile(NV2080_NOTIFIERS_GR0 | NV01_EVENT_NONSTALL_INTR);
+  ASSERT_EQ(MakeChannel(), NV_OK);
+  Submit(CopyMethods(kBase + kSource, kBase + kTarget));
+  ASSERT_TRUE(AwaitWord(kUserd + 0x88, 1));
+  ASSERT_EQ(guest_->Free(kChannel), NV_OK);  // waits for the end of its turn
+  std::vector<DriverFileId> files;
+  driver_->TakeSignals(&files);
+  EXPECT_TRUE(files.empty());
+}
+
+TEST_F(ChannelsTest, FreedEventsAndClosedFilesAreNotWoken) {
+  constexpr uint32_t kIndex = NV2080_NOTIFIERS_GR0 | NV01_EVENT_NONSTALL_INTR;
+  const DriverFileId freed = MakeEventFile(kIndex), deaf = MakeEventFile(kIndex),
+                     closed = MakeEventFile(kIndex), alive = MakeEventFile(kIndex);
+  ASSERT_EQ(OsEvent(NV_ESC_FREE_OS_EVENT, freed), NV_OK);
+  ASSERT_EQ(guest_->Free(kEvent + deaf), NV_OK);
+  driver_->Close(closed);
+  ASSERT_EQ(MakeChannel(), NV_OK);
+  Submit(InterruptingCopyMethods());
+  EXPECT_EQ(AwaitSignals(alive), std::set<DriverFileId>{alive});
+}
+
+TEST_F(ChannelsTest, AChannelThatStopsWakesAllThatItsClientListensWith) {
+  const DriverFileId copy = MakeEventFile(NV2080_NOTIFIERS_CE0 | NV01_EVENT_NONSTALL_INTR);
+  ASSERT_EQ(MakeChannel(), NV_OK);
+  const DriverFileId of_channel = MakeEventFile(1, kChannel);
+  Submit(CopyMethods(kBase + kSize, kBase + kTarget));
+  ASSERT_TRUE(AwaitWord(kNotifier + 12, 0xffff0000));
+  EXPECT_EQ(AwaitSignals(of_channel), (std::set<DriverFileId>{copy, of_channel}));
 }
 
 TEST_F(ChannelsTest, ARingWithoutEntriesAndUserdOutsideItsMemoryAreRefused) {
