@@ -99,7 +99,7 @@ def main():
     os.environ["LD_LIBRARY_PATH"] += f":{cuda}/lib"
     os.environ["PYTHONPATH"] = f"{cuda}/python"
     for arguments in PROGRAMS + [["nvml.py", name, memory_mib, version]]:
-        timed(arguments[0], Program(arguments).finish)
+        timed(arguments[0], lambda one=arguments: Program(one).finish())
     timed(f"{IN_A_ROW} in a row", run_in_a_row)
     timed(f"{AT_ONCE} at once", lambda: run_at_once([guests.SOCKET] * AT_ONCE))
     timed(f"{AT_ONCE} guests at once", lambda: run_at_once(sockets))
