@@ -116,7 +116,8 @@ class ChannelsTest : public ::testing::Test {
     return bytes;
   }
 
-  uint32_t MakeChannel(uint64_t userd_offset = kUserd, uint32_t entries = 8) {
+  uint32_t MakeChannel(uint64_t userd_offset = kUserd, uint32_t entries = 8, uint32_t channel = kChannel,
+                       uint64_t notifier_offset = kNotifier) {
     Buffer group(20);
     Put<uint32_t>(group, 8, kVaSpace);
     uint32_t handle = kGroup;
