@@ -52,6 +52,7 @@ struct Flags {
   std::vector<std::string> guest_mem_quotas;  // NAME=SIZE
   std::string sim_gpu = "a100";
   std::string sim_driver_version = "535.261.03";
+  std::string sim_kernels = "fail";
   uint32_t guests_per_worker = 1;
   uint32_t guest_linger_ms = 10'000;
   std::string log_level = "info";
@@ -79,6 +80,12 @@ void AddDriverFlags(CLI::App& app, Flags& flags) {
   app.add_option("--sim-driver-version", flags.sim_driver_version,
                  "Driver version the simulated GPU reports; must equal that of the guests' libcuda")
       ->capture_default_str();
+  app.add_option(
+         "--sim-kernels", flags.sim_kernels,
+         "What the simulated GPU, which runs no shader programs, does with them: fail (the channel stops "
+         "and CUDA reports an error) or skip (they complete without effect)")
+      ->check(CLI::IsMember({"fail", "skip"}))
+      ->capture_default_str();
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, err, critical or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "err", "critical", "off"}))
       ->capture_default_str();
@@ -91,6 +98,7 @@ absl::StatusOr<std::unique_ptr<SimDriver>> MakeDriver(const Flags& flags) {
   SimOptions options;
   options.gpu = flags.sim_gpu;
   options.driver_version = flags.sim_driver_version;
+  options.skip_kernels = flags.sim_kernels == "skip";
   options.log = [](std::string_view what) { spdlog::info("the simulated driver does not know {}", what); };
   options.log_fault = [](std::string_view what) { spdlog::warn("simulated GPU: {}", what); };
   return CreateSimDriver(options);
@@ -150,8 +158,11 @@ int Supervise(const Flags& flags) {
   options.control_socket = ControlSocketOf(flags.socket);
   options.guests_per_worker = flags.guests_per_worker;
   options.guest_linger = std::chrono::milliseconds(flags.guest_linger_ms);
-  options.worker_arguments = {"worker", "--driver=" + flags.driver, "--sim-gpu=" + flags.sim_gpu,
+  options.worker_arguments = {"worker",
+                              "--driver=" + flags.driver,
+                              "--sim-gpu=" + flags.sim_gpu,
                               "--sim-driver-version=" + flags.sim_driver_version,
+                              "--sim-kernels=" + flags.sim_kernels,
                               "--log-level=" + flags.log_level};
   options.driver = flags.driver;
   options.driver_version = (*driver)->info().version;
@@ -193,6 +204,7 @@ int Work(const Flags& flags) {
     counts["classes"] = unknown.classes;
     counts["escapes"] = unknown.escapes;
     counts["uvm"] = unknown.uvm;
+    statistics->set_skipped_kernels(sim->skipped_kernels());
   };
   auto worker = Worker::Create(std::move(options));
   if (!worker.ok()) return Fail(worker.status());

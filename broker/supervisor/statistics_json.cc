@@ -32,8 +32,10 @@ Json GuestJson(const GuestStatistics& guest) {
 Json WorkerJson(const WorkerStatistics& worker) {
   Json guests = Json::array();
   for (const GuestStatistics& guest : worker.guests()) guests.push_back(GuestJson(guest));
-  return {
-      {"pid", worker.pid()}, {"guests", guests}, {"unknown_calls_total", CountsJson(worker.unknown_calls())}};
+  return {{"pid", worker.pid()},
+          {"guests", guests},
+          {"unknown_calls_total", CountsJson(worker.unknown_calls())},
+          {"skipped_kernels_total", worker.skipped_kernels()}};
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 // Laws of the answers: the table agrees with the ABI, and every profile answers with its own facts.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <set>
 
 #include "broker/driver/sim/controls.h"
 #include "broker/driver/sim/sim_test_calls.h"
+#include "broker/driver/sim/uvm.h"
 #include "proto/abi/spec.h"
 
 namespace nvshim::broker::sim {
@@ -32,6 +34,23 @@ TEST(AnswersTest, SayWhyAndAreComplete) {
     EXPECT_FALSE(answer.why.empty()) << answer.name;
     EXPECT_EQ(answer.kind == AnswerKind::kCode, answer.run != nullptr) << answer.name;
     for (const Field& field : answer.fields) EXPECT_LE(field.offset + field.size, answer.size) << answer.name;
+  }
+}
+
+TEST(AnswersTest, EveryUvmRequestHasARowThatSaysWhy) {
+  const abi::Table& table = *abi::FindTable("535.261.03");
+  for (const UvmRequest& request : UvmRequests()) {
+    EXPECT_FALSE(request.why.empty()) << request.name;
+    const abi::Spec* spec = abi::Find(table.uvm, request.number);
+    ASSERT_NE(spec, nullptr) << request.name;
+    EXPECT_EQ(spec->name, request.name);
+  }
+  // Those about the file itself are answered apart.
+  const std::set<std::string_view> apart = {"UVM_MM_INITIALIZE", "UVM_INITIALIZE", "UVM_DEINITIALIZE"};
+  for (const abi::Spec& spec : table.uvm) {
+    const bool has_row = std::any_of(UvmRequests().begin(), UvmRequests().end(),
+                                     [&spec](const UvmRequest& each) { return each.number == spec.number; });
+    EXPECT_NE(has_row, apart.contains(spec.name)) << spec.name;
   }
 }
 

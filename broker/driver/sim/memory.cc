@@ -100,4 +100,11 @@ std::span<uint8_t> Memory::Bytes(BackingCount& count) {
   return window.bytes();
 }
 
+void Memory::Discard() {
+  if (backing == nullptr) return;
+  // Without success the bytes stay: nobody can see them who did not before.
+  fallocate(backing->fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(backing_offset),
+            static_cast<off_t>(size_bytes));
+}
+
 }  // namespace nvshim::broker::sim

@@ -107,6 +107,9 @@ struct Memory {
   // What the engine sees of it, from the first byte to the last; empty when it has no bytes, or the machine
   // is short of descriptors or address space.
   std::span<uint8_t> Bytes(BackingCount& count);
+
+  // Makes its bytes 0 and gives them back to the machine; for parts of a file that others see too.
+  void Discard();
 };
 
 inline constexpr uint64_t kUserModeRegionBytes = 64 << 10;  // the doorbell page of a *_USERMODE_A object

@@ -46,6 +46,7 @@ struct Object {
   std::shared_ptr<SimChannel> channel;               // of channels
   uint32_t engine_type = 0;                          // of channel groups: NV2080_ENGINE_TYPE_*
   std::shared_ptr<EventListener> listener;           // of events
+  uint64_t channel_group = 0;                        // of channel groups; see SimChannel::group
   absl::flat_hash_map<uint64_t, uint64_t> mappings;  // CPU mappings: key address -> length
 };
 

@@ -100,6 +100,7 @@ NvStatus InitChannel(EscapeContext& context, Client& client, Object& object, Byt
   object.channel->gpu = object.gpu;
   // A group is on one engine with all its channels.
   const Object* parent = client.Find(object.parent);
+  object.channel->group = parent == nullptr ? 0 : parent->channel_group;
   const uint32_t of_group = parent == nullptr ? 0 : parent->engine_type;
   object.channel->interrupt = NotifierOf(of_group != 0 ? of_group : params.U32(channel_params::kEngineType));
   return context.machine.channels.Add(object.channel) ? NV_OK : NV_ERR_INSUFFICIENT_RESOURCES;
@@ -148,6 +149,7 @@ NvStatus InitObject(EscapeContext& context, Client& client, Object& object, Byte
       return NeedAt(context, client, object, alloc_params, 0);
     case Kind::kChannelGroup:
       object.engine_type = alloc_params.U32(12);
+      object.channel_group = context.machine.channels.NewGroup();
       object.address_space = SpaceOf(client, alloc_params.U32(8));  // hVASpace
       return NeedAt(context, client, object, alloc_params, 8);
     case Kind::kContextDma:

@@ -31,6 +31,7 @@ class SimDriverImpl final : public SimDriver {
       : table_(table),
         machine_(profile, options.gpu_count, options.driver_version, options.log, options.log_fault),
         engine_(mutex_, machine_) {
+    machine_.channels.launches.skip = options.skip_kernels;
     info_.version = options.driver_version;
     info_.uvm_major = kUvmMajor;
     for (const sim::Gpu& gpu : machine_.gpus())
@@ -84,6 +85,11 @@ class SimDriverImpl final : public SimDriver {
   sim::UnknownCounts unknown_counts() const override {
     const std::lock_guard lock(mutex_);
     return machine_.unknowns.counts();
+  }
+
+  uint64_t skipped_kernels() const override {
+    const std::lock_guard lock(mutex_);
+    return machine_.channels.launches.skipped;
   }
 
   bool engine_asleep() const override {

@@ -20,12 +20,14 @@ namespace nvshim::broker {
 struct SimOptions {
   std::string gpu = "a100";                   // profile: a100, h100, h200, rtx4090
   std::string driver_version = "535.261.03";  // what clients are told; must be that of their libraries
-  uint32_t gpu_count = 1;                     // all of the same profile, minors from 0 on
+  bool skip_kernels =
+      false;               // programs for the shader cores complete without effect, else stop their channel
+  uint32_t gpu_count = 1;  // all of the same profile, minors from 0 on
   // Called once for each number that the driver does not know, with a phrase like "control 0x20801234 with 16
   // bytes of parameters"; may be empty. Runs under the driver's lock and must not call back.
   std::function<void(std::string_view)> log = {};
-  // Called for a channel that stops, with the reason; may be empty. Under the lock too, on the engine's
-  // thread.
+  // Called for a channel that stops, with the reason, and for the first program skipped; may be empty. Under
+  // the lock too, on the engine's thread.
   std::function<void(std::string_view)> log_fault = {};
 };
 
@@ -33,6 +35,9 @@ class SimDriver : public Driver {
  public:
   // How often callers used controls, classes, escapes or UVM requests that the driver does not know.
   virtual sim::UnknownCounts unknown_counts() const = 0;
+
+  // How many programs for the shader cores were skipped.
+  virtual uint64_t skipped_kernels() const = 0;
 
   // True while no channel has work and nobody looks for any.
   virtual bool engine_asleep() const = 0;

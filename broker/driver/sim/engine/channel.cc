@@ -11,9 +11,14 @@ namespace {
 
 constexpr size_t kGpGet = 0x88, kGpPut = 0x8c;
 
-// GP_ENTRY: address bits 39:2, then level, length in dwords, sync.
+// GP_ENTRY: address bits 39:2, then level, length in dwords, sync. With length 0 it is a control entry, its
+// opcode in the upper word.
 constexpr uint64_t EntryAddress(uint64_t entry) { return entry & 0xff'ffff'fffc; }
 constexpr uint32_t EntryDwords(uint64_t entry) { return static_cast<uint32_t>(entry >> 42) & 0x1f'ffff; }
+constexpr uint32_t EntryOpcode(uint64_t entry) { return static_cast<uint32_t>(entry >> 32) & 0xff; }
+constexpr uint32_t kOpcodeNop = 0, kOpcodeSetPbSegmentExtendedBase = 4;
+// Bits 56:40 of the addresses of all segments that follow (Hopper).
+constexpr uint64_t ExtendedBase(uint64_t entry) { return (entry & 0x1ff'ff00) << 32; }
 
 // Method headers
 enum class Operation : uint32_t {
@@ -40,8 +45,11 @@ enum class SemaphoreOperation : uint32_t {
   kAcquireStrictGeq = 2,
   kAcquireCircularGeq = 3,
   kAcquireAnd = 4,
+  kAcquireNor = 5,
+  kReduction = 6,
 };
-constexpr uint32_t kWide = 1 << 24, kTimestamp = 1 << 25;
+constexpr uint32_t kWide = 1 << 24, kTimestamp = 1 << 25, kReductionUnsigned = 1u << 31;
+constexpr uint32_t ReductionOperation(uint32_t execute) { return (execute >> 27) & 0xf; }
 
 // Classes by their low byte: the generation is in the high one.
 constexpr uint32_t kCopyClass = 0xb5, kComputeClass = 0xc0;
@@ -58,6 +66,12 @@ Channel::State Channel::Turn(Host& host, std::span<uint8_t> userd, Budget* budge
     if (stalled_) {
       fault_ = TryAcquire(host);
       if (stalled_) return State::kStalled;
+      continue;
+    }
+    if (compute_.busy()) {
+      --budget->methods;
+      progress_ = true;
+      fault_ = compute_.Continue(host);
       continue;
     }
     if (copy_.busy()) {
@@ -90,9 +104,12 @@ Fault Channel::NextEntry(Host& host, std::span<uint8_t> userd, bool* idle) {
   if (!ReadMemory(host, fifo_address_ + uint64_t{get_} * sizeof(entry), &entry, sizeof(entry)))
     return Fault::kBadAddress;
   get_ = get_ + 1 == entries_ ? 0 : get_ + 1;
-  segment_address_ = EntryAddress(entry);
-  segment_left_ = EntryDwords(entry);  // 0: a control entry, which asks for nothing that matters here
   progress_ = true;
+  segment_address_ = extended_base_ | EntryAddress(entry);
+  segment_left_ = EntryDwords(entry);
+  if (segment_left_ != 0 || EntryOpcode(entry) == kOpcodeNop) return Fault::kNone;
+  if (EntryOpcode(entry) != kOpcodeSetPbSegmentExtendedBase) return Fault::kBadPushbuffer;
+  extended_base_ = ExtendedBase(entry);
   return Fault::kNone;
 }
 
@@ -162,7 +179,7 @@ Fault Channel::Method(Host& host, uint32_t method, uint32_t data) {
   else if ((class_number & 0xff) == kCopyClass)
     fault = copy_.Method(host, method, data);
   else if ((class_number & 0xff) == kComputeClass)
-    fault = compute_.Method(host, method, data);
+    fault = compute_.Method(host, class_number, method, data);
   else
     fault = Fault::kUnknownClass;
   if (fault != Fault::kNone) {
@@ -182,7 +199,8 @@ Fault Channel::HostMethod(Host& host, uint32_t method, uint32_t data) {
       semaphore_ = (semaphore_ & ~uint64_t{0xffffffff}) | (data & ~3u);
       return Fault::kNone;
     case SEM_ADDR_HI:
-      semaphore_ = uint64_t{data & 0xff} << 32 | (semaphore_ & 0xffffffff);
+      // 57 bits on Hopper, and no more on others.
+      semaphore_ = uint64_t{data & 0x1ff'ffff} << 32 | (semaphore_ & 0xffffffff);
       return Fault::kNone;
     case SEM_PAYLOAD_LO:
       payload_ = (payload_ & ~uint64_t{0xffffffff}) | data;
@@ -214,12 +232,24 @@ Fault Channel::HostMethod(Host& host, uint32_t method, uint32_t data) {
 Fault Channel::SemaphoreExecute(Host& host, uint32_t execute) {
   switch (static_cast<SemaphoreOperation>(execute & 7)) {
     case SemaphoreOperation::kRelease:
-      return ReleaseSemaphore(host, semaphore_, payload_, (execute & kWide) != 0,
-                              (execute & kTimestamp) != 0);
+      return ReleaseSemaphore(host, {.address = semaphore_,
+                                     .payload = payload_,
+                                     .wide = (execute & kWide) != 0,
+                                     .timestamp = (execute & kTimestamp) != 0});
+    case SemaphoreOperation::kReduction:
+      if (ReductionOperation(execute) > static_cast<uint32_t>(Reduction::kDecrement))
+        return Fault::kUnsupported;
+      return ReleaseSemaphore(host, {.address = semaphore_,
+                                     .payload = payload_,
+                                     .wide = (execute & kWide) != 0,
+                                     .reduces = true,
+                                     .reduction = static_cast<Reduction>(ReductionOperation(execute)),
+                                     .is_signed = (execute & kReductionUnsigned) == 0});
     case SemaphoreOperation::kAcquire:
     case SemaphoreOperation::kAcquireStrictGeq:
     case SemaphoreOperation::kAcquireCircularGeq:
     case SemaphoreOperation::kAcquireAnd:
+    case SemaphoreOperation::kAcquireNor:
       acquire_ = execute;
       stalled_ = true;  // until it is there, which it may be already
       return Fault::kNone;
@@ -247,6 +277,9 @@ Fault Channel::TryAcquire(Host& host) {
       break;
     case SemaphoreOperation::kAcquireCircularGeq:
       acquired = ahead < (wide ? uint64_t{1} << 63 : uint64_t{1} << 31);
+      break;
+    case SemaphoreOperation::kAcquireNor:
+      acquired = (~(value | wanted) & (wide ? UINT64_MAX : UINT32_MAX)) != 0;
       break;
     default:
       acquired = (value & wanted) != 0;

@@ -72,6 +72,7 @@ class Channel {
   const uint32_t entries_;
   uint32_t get_ = 0;  // the next entry; told to the guest, never read back
 
+  uint64_t extended_base_ = 0;    // upper bits of the addresses of segments
   uint64_t segment_address_ = 0;  // of the next dword to fetch
   uint32_t segment_left_ = 0;     // dwords not fetched yet
   std::array<uint32_t, kFetchDwords> fetched_{};

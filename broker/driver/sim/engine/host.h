@@ -10,6 +10,13 @@
 
 namespace nvshim::broker::sim::engine {
 
+// A program that a guest launches.
+struct KernelLaunch {
+  uint32_t class_number;
+  uint32_t qmd_version;  // major in the upper four bits of eight
+  uint64_t program;      // GPU virtual address of its first instruction
+};
+
 class Host {
  public:
   virtual ~Host() = default;
@@ -23,6 +30,9 @@ class Host {
 
   // A method asked for an interrupt that programs can wait for.
   virtual void Interrupt() = 0;
+
+  // A program is launched. True lets the launch complete, as if the program had run; false stops the channel.
+  virtual bool Launch(const KernelLaunch& launch) = 0;
 };
 
 // Copies to and from GPU addresses, over as many pieces as it takes. False when part of the range is not

@@ -10,8 +10,21 @@
 
 namespace nvshim::broker::sim::engine {
 
-// Writes `payload` (4 bytes, or 8 when `wide`) to `address`; with `timestamp` 16 bytes, the upper 8 the time.
-Fault ReleaseSemaphore(Host& host, uint64_t address, uint64_t payload, bool wide, bool timestamp);
+// What a release does to the value that is there. Host and copy engine number them so; the compute class has
+// an order of its own.
+enum class Reduction : uint8_t { kMin, kMax, kXor, kAnd, kOr, kAdd, kIncrement, kDecrement };
+
+struct Release {
+  uint64_t address = 0;
+  uint64_t payload = 0;
+  bool wide = false;       // 8 bytes instead of 4
+  bool timestamp = false;  // 16 bytes, the upper 8 the time
+  bool reduces = false;    // combines the payload with what is there; never with a timestamp
+  Reduction reduction = Reduction::kMin;
+  bool is_signed = false;
+};
+
+Fault ReleaseSemaphore(Host& host, const Release& release);
 
 // The 4 or 8 bytes at `address`, read with acquire order.
 Fault ReadSemaphore(Host& host, uint64_t address, bool wide, uint64_t* value);
