@@ -123,6 +123,7 @@ bool DoorbellWatch::Start() {
 
 void DoorbellWatch::Main(void* watch) {
   auto* const self = static_cast<DoorbellWatch*>(watch);
+  Syscall(SYS_prctl, PR_SET_NAME, "nvshim-doorbell");  // for who looks at the program's threads
   if (!KeepOnly(self->bell_fd_, self->kick_fd_) || !self->OpenFault()) return;
   DropCapabilities();
   self->Run();

@@ -2,8 +2,6 @@
 
 import os
 
-CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
 
 def read(path):
     with open(path, encoding="utf-8") as file:
@@ -35,12 +33,10 @@ def work_of(pid):
     work = {}
     for thread in os.listdir(f"/proc/{pid}/task"):
         status = fields(f"/proc/{pid}/task/{thread}/status")
-        # After the name, which may contain anything, the fields from the third on.
-        stat = read(f"/proc/{pid}/task/{thread}/stat").rpartition(")")[2].split()
         work[int(thread)] = {
             "name": status["Name"],
             "switches": int(status["voluntary_ctxt_switches"]) + int(status["nonvoluntary_ctxt_switches"]),
-            "cpu_s": (int(stat[11]) + int(stat[12])) / CLOCK_TICKS_PER_S,
+            "cpu_s": int(read(f"/proc/{pid}/task/{thread}/schedstat").split()[0]) / 1e9,
         }
     return work
 

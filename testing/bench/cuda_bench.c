@@ -8,6 +8,9 @@
 //   cuda_bench copies   how fast copies are, beside memcpy
 //   cuda_bench waits    how long a copy takes until a wait for it returns: asleep, beside spinning
 // --quick after the name: fewer rounds.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -47,6 +50,24 @@ static void AwaitLine(void) {
 
 // ---- start, once -----------------------------------------------------------------------------------------
 
+static atomic_long ioctls, ioctl_nanoseconds;
+
+// A program's own symbols come before those of its libraries: libcuda calls this one, and this one the
+// shim's.
+int ioctl(int fd, unsigned long request, void* argument) {
+  int (*next)(int, unsigned long, void*) = dlsym(RTLD_NEXT, "ioctl");
+  const double start = Now();
+  const int result = next(fd, request, argument);
+  atomic_fetch_add(&ioctl_nanoseconds, (long)((Now() - start) * 1e9));
+  atomic_fetch_add(&ioctls, 1);
+  return result;
+}
+
+static void StepSince(double start) {
+  Step("%.3f %ld %.3f", (Now() - start) * 1e3, atomic_exchange(&ioctls, 0),
+       (double)atomic_exchange(&ioctl_nanoseconds, 0) * 1e-6);
+}
+
 static void Start(void) {
   CUcontext context = NULL;
   CUdevice device = -1;
@@ -54,12 +75,12 @@ static void Start(void) {
   AwaitLine();
   double start = Now();
   CHECK(cuInit(0));
-  Step("%.3f", (Now() - start) * 1e3);
+  StepSince(start);
   AwaitLine();
   CHECK(cuDeviceGet(&device, 0));
   start = Now();
   CHECK(cuCtxCreate(&context, 0, device));
-  Step("%.3f", (Now() - start) * 1e3);
+  StepSince(start);
   AwaitLine();
 }
 

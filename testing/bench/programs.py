@@ -18,6 +18,7 @@ import processes  # noqa: E402
 GUEST = dict(os.environ)
 del os.environ["LD_PRELOAD"]
 
+SHIM_THREAD = "nvshim-doorbell"
 SETTLE_S = 1.0  # what a new context still has to do is done by then
 
 
@@ -32,7 +33,7 @@ def stats():
     return json.loads(result.stdout)
 
 
-def ioctls():
+def ioctls_of_all():
     return sum(guest["ioctls_total"] for worker in stats()["workers"] for guest in worker["guests"])
 
 
@@ -50,9 +51,10 @@ class Starting:
                                         text=True, bufsize=1)
 
     def go_on(self):
-        """Milliseconds of the next step."""
+        """Of the next step: its milliseconds, its ioctls, and the milliseconds that they took."""
         print(file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
+        step_ms, ioctls, ioctls_ms = self.process.stdout.readline().split()
+        return float(step_ms), int(ioctls), float(ioctls_ms)
 
     def finish(self):
         self.process.stdin.close()
@@ -66,36 +68,50 @@ def measure_programs(program, times):
 
 
 def measure_start(program, times):
-    init_ms, create_ms, rates = [], [], []
+    steps = {"cuInit": [], "cuCtxCreate": []}
     for _ in range(times):
         starting = Starting(program)
-        init_ms.append(starting.go_on())
-        before = ioctls()
-        create_ms.append(starting.go_on())
-        count = ioctls() - before
-        rates.append(count / create_ms[-1] * 1e3)
+        for figures in steps.values():
+            figures.append(starting.go_on())
         starting.finish()
-    report("cuInit", statistics.median(init_ms), "ms")
-    report("cuCtxCreate", statistics.median(create_ms), "ms")
-    report("cuCtxCreate: ioctls", count, "1")
-    report("cuCtxCreate: ioctls per second", statistics.median(rates), "1/s")
+    for name, figures in steps.items():
+        step_ms, ioctls, ioctls_ms = (statistics.median(column) for column in zip(*figures))
+        report(name, step_ms, "ms")
+        report(f"{name}: ioctls", ioctls, "1")
+        report(f"{name}: time in ioctls", ioctls_ms, "ms")
+        report(f"{name}: ioctls per second in them", ioctls / ioctls_ms * 1e3, "1/s")
+
+
+def work_between(before, after, is_meant):
+    """Wake-ups and milliseconds of CPU of the threads that are meant."""
+    none = {"switches": 0, "cpu_s": 0.0}  # of a thread that has come in between
+    meant = {thread: work for thread, work in after.items() if is_meant(work["name"])}
+    switches, cpu_s = (sum(work[key] - before.get(thread, none)[key] for thread, work in meant.items()) for key in none)
+    return switches, cpu_s * 1e3
 
 
 def measure_idle(program, duration_s):
-    """What the worker, and the guest, do while nobody does anything with an open context."""
+    """What happens while a program does nothing with its open context. Its other threads are libcuda's own."""
     starting = Starting(program)
     starting.go_on()
     starting.go_on()
-    watched = {"worker": stats()["workers"][0]["pid"], "guest": starting.process.pid}
+    worker = stats()["workers"][0]["pid"]
+    pids = (worker, starting.process.pid)
     time.sleep(SETTLE_S)
-    before = {name: processes.work_of(pid) for name, pid in watched.items()}
+    calls = ioctls_of_all()  # wakes the worker up, which is why it comes first
+    before = [processes.work_of(pid) for pid in pids]
     time.sleep(duration_s)
-    for name, pid in watched.items():
-        after = processes.work_of(pid)
-        new = {"switches": 0, "cpu_s": 0.0}  # of a thread that has come in between
-        work = {key: sum(after[thread][key] - before[name].get(thread, new)[key] for thread in after) for key in new}
-        report(f"idle {name}, {len(after)} threads: wake-ups in {duration_s:g} s", work["switches"], "1")
-        report(f"idle {name}, {len(after)} threads: CPU time in {duration_s:g} s", work["cpu_s"] * 1e3, "ms")
+    after = [processes.work_of(pid) for pid in pids]
+    calls = ioctls_of_all() - calls
+    for name, index, is_meant in (("worker", 0, lambda _: True),
+                                  ("shim's thread", 1, lambda thread: thread == SHIM_THREAD),
+                                  ("program's other threads", 1, lambda thread: thread != SHIM_THREAD)):
+        if not any(is_meant(work["name"]) for work in after[index].values()):
+            sys.exit(f"there is no such thread: {name}")
+        switches, cpu_ms = work_between(before[index], after[index], is_meant)
+        report(f"idle for {duration_s:g} s, {name}: wake-ups", switches, "1")
+        report(f"idle for {duration_s:g} s, {name}: CPU time", cpu_ms, "ms")
+    report(f"idle for {duration_s:g} s: ioctls of libcuda's own accord", calls, "1")
     starting.finish()
 
 

@@ -26,8 +26,6 @@ STEP = 50           # from one victim's last ioctl to the next one's
 NEXT_PASS = 7       # no divisor of the step: each pass dies at other ioctls
 MOMENTS = itertools.cycle(["before", "during", "after"])
 
-HELD = ("processes", "files", "clients", "objects")
-
 # What glibc keeps at the top of an arena before it gives it back (M_TRIM_THRESHOLD), for the worker's two threads.
 MALLOC_SLACK_KIB = 2 * 128
 
@@ -112,9 +110,9 @@ def main():
     before = {pid: processes.held_by(pid) for pid in workers}
 
     bystanders = start_bystanders()
-    held = {name: guests.stats()[name] for name in HELD}
+    held = {name: guests.stats()[name] for name in guests.HELD}
     killed = kill_all(lambda: guests.await_stats(
-        lambda now: all(now[name] == held[name] for name in HELD),
+        lambda now: all(now[name] == held[name] for name in guests.HELD),
         f"killed processes leave something behind; without them: {held}; now"))
     finish(bystanders)
 
