@@ -191,7 +191,8 @@ void HostMemory::AddForgotten(const bool* mapped, HostMemoryPlan* plan) {
 
 uint32_t HostMemory::Plan(uint64_t address, uint64_t size_bytes, bool read_only, HostMemoryPlan* plan) {
   const uint64_t end = address + size_bytes;
-  if (size_bytes == 0 || (address | size_bytes) % kPageBytes != 0 || end > abi::kHostFileBytes || end < address)
+  if (size_bytes == 0 || (address | size_bytes) % kPageBytes != 0 || end > abi::kHostFileBytes ||
+      end < address)
     return NV_ERR_INVALID_ADDRESS;
   plan->address = address;
   bool mapped[abi::kHostFilesMax] = {};
@@ -215,7 +216,8 @@ uint32_t HostMemory::Plan(uint64_t address, uint64_t size_bytes, bool read_only,
 bool HostMemory::Take(HostMemoryPlan& plan, int fd) {
   const uint64_t inode = InodeOf(fd);
   // Known before the first page is swapped: another thread may fork at any time.
-  if (inode == 0 || (inode & kPrivate) != 0 || !Add(inode | (plan.new_is_private ? kPrivate : 0))) return false;
+  if (inode == 0 || (inode & kPrivate) != 0 || !Add(inode | (plan.new_is_private ? kPrivate : 0)))
+    return false;
   uint64_t address = plan.address;
   for (uint32_t i = 0; i < plan.count; ++i) {
     const abi::HostPiece& piece = plan.pieces[i];

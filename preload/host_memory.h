@@ -1,6 +1,6 @@
-// Memory of the host program that a GPU is to see (class NV01_MEMORY_SYSTEM_OS_DESCRIPTOR; libcuda asks for it
-// in cuMemHostRegister and for buffers of its own). The driver behind the worker cannot reach the pages of this
-// process, so they are swapped for pages of a host file that the worker makes (proto/abi/host_piece.h).
+// Memory of the host program that a GPU is to see (class NV01_MEMORY_SYSTEM_OS_DESCRIPTOR; libcuda asks for
+// it in cuMemHostRegister and for buffers of its own). The driver behind the worker cannot reach the pages of
+// this process, so they are swapped for pages of a host file that the worker makes (proto/abi/host_piece.h).
 // Swapped memory stays swapped: to register it again costs no copy.
 //
 //   private anonymous memory    swapped (preload/page_swap.h). A forked child gets a private copy, and fork

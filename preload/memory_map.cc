@@ -11,9 +11,7 @@ namespace nvshim::preload {
 
 namespace {
 
-int DigitOf(char c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : 99;
-}
+int DigitOf(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : 99; }
 
 // Reads a number and the character behind it; false when it is another than `end`.
 bool ReadNumber(const char** at, int base, char end, uint64_t* value) {
@@ -38,7 +36,7 @@ MappingKind KindOf(bool shared, uint64_t inode, const char* name) {
   if (inode != 0) return MappingKind::kOther;
   const bool named_by_program = StartsWith(name, "[anon:") && std::strstr(name, "stack") == nullptr;
   return *name == '\0' || std::strcmp(name, "[heap]") == 0 || named_by_program ? MappingKind::kAnonymous
-                                                                                 : MappingKind::kOther;
+                                                                               : MappingKind::kOther;
 }
 
 }  // namespace
@@ -46,10 +44,11 @@ MappingKind KindOf(bool shared, uint64_t inode, const char* name) {
 // "7f12000-7f13000 rw-p 00000000 00:00 0      [heap]"
 bool ParseMapping(const char* line, Mapping* mapping) {
   *mapping = {};
-  if (!ReadNumber(&line, 16, '-', &mapping->begin) || !ReadNumber(&line, 16, ' ', &mapping->end)) return false;
+  if (!ReadNumber(&line, 16, '-', &mapping->begin) || !ReadNumber(&line, 16, ' ', &mapping->end))
+    return false;
   if (std::strlen(line) < 5 || line[4] != ' ') return false;
-  mapping->protection = (line[0] == 'r' ? PROT_READ : 0) | (line[1] == 'w' ? PROT_WRITE : 0) |
-                        (line[2] == 'x' ? PROT_EXEC : 0);
+  mapping->protection =
+      (line[0] == 'r' ? PROT_READ : 0) | (line[1] == 'w' ? PROT_WRITE : 0) | (line[2] == 'x' ? PROT_EXEC : 0);
   mapping->shared = line[3] == 's';
   line += 5;
   uint64_t device;

@@ -31,16 +31,17 @@ TEST(MemoryMapTest, PrivateMemoryOfNoFileIsAnonymousWhateverTheProgramCallsIt) {
                            "1000-2000 r--p 00000000 00:00 0          [heap]",
                            "1000-2000 rw-p 00000000 00:00 0          [anon: glibc: malloc]"})
     EXPECT_EQ(Parse(line).kind, MappingKind::kAnonymous) << line;
-  for (const char* line : {"1000-2000 rw-p 00000000 00:00 0          [stack]",
-                           "1000-2000 r-xp 00000000 00:00 0          [vdso]",
-                           "1000-2000 rw-p 00000000 00:00 0          [anon: glibc: pthread stack: 12]",
-                           "1000-2000 rw-p 00000000 00:0f 77         /anon_hugepage (deleted)",
-                           "1000-2000 rw-p 00001000 fe:00 77         /usr/lib/libc.so.6"})
+  for (const char* line :
+       {"1000-2000 rw-p 00000000 00:00 0          [stack]", "1000-2000 r-xp 00000000 00:00 0          [vdso]",
+        "1000-2000 rw-p 00000000 00:00 0          [anon: glibc: pthread stack: 12]",
+        "1000-2000 rw-p 00000000 00:0f 77         /anon_hugepage (deleted)",
+        "1000-2000 rw-p 00001000 fe:00 77         /usr/lib/libc.so.6"})
     EXPECT_EQ(Parse(line).kind, MappingKind::kOther) << line;
 }
 
 TEST(MemoryMapTest, SharedMemoryOfNoFileIsTold) {
-  EXPECT_EQ(Parse("1000-2000 rw-s 00000000 00:01 5  /dev/zero (deleted)").kind, MappingKind::kSharedAnonymous);
+  EXPECT_EQ(Parse("1000-2000 rw-s 00000000 00:01 5  /dev/zero (deleted)").kind,
+            MappingKind::kSharedAnonymous);
   EXPECT_EQ(Parse("1000-2000 rw-s 00000000 00:01 5  [anon_shmem:mine]").kind, MappingKind::kSharedAnonymous);
   EXPECT_EQ(Parse("1000-2000 rw-s 00000000 00:15 5  /dev/shm/x").kind, MappingKind::kOther);
 }
@@ -53,8 +54,8 @@ TEST(MemoryMapTest, OtherTextIsNoLine) {
 }
 
 TEST(MemoryMapTest, TheReaderFindsThisProgramsMemoryInOrder) {
-  const auto page = reinterpret_cast<uint64_t>(
-      mmap(nullptr, 8192, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  const auto page =
+      reinterpret_cast<uint64_t>(mmap(nullptr, 8192, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   MapReader reader;
   Mapping mapping;
   uint64_t before = 0;

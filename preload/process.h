@@ -29,10 +29,9 @@
 
 namespace nvshim::preload {
 
-// What a connected process works with. Made under the connect lock, unchanged afterwards but for what its members
-// change themselves, and never unmapped,
-// because other threads may be in the middle of a call: what a lost session leaks is bounded by how often
-// workers die.
+// What a connected process works with. Made under the connect lock, unchanged afterwards but for what its
+// members change themselves, and never unmapped, because other threads may be in the middle of a call: what a
+// lost session leaks is bounded by how often workers die.
 struct Session {
   Channel channel;
   LaneSet lanes;
@@ -42,7 +41,7 @@ struct Session {
   const abi::Table* table = nullptr;
   void* region = nullptr;
   std::atomic<uint32_t> registered_ctl{0};  // file id of the ctl file in the last NV_ESC_REGISTER_FD
-  uint8_t datagram[kWelcomeSizeBytesMax];  // not initialised: few of its pages are ever touched
+  uint8_t datagram[kWelcomeSizeBytesMax];   // not initialised: few of its pages are ever touched
 
   // True when the broker shows this guest /dev/nvidia<minor>.
   bool HasGpu(uint32_t minor) const;

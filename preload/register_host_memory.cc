@@ -25,10 +25,12 @@ Answer AnswerStatus(const GatheredCall& call, uint32_t status) {
 // this call on the ctl file to which the GPU file is registered.
 void FreeObject(Session& session, const GatheredCall& made) {
   uint8_t params[abi::nvos00::kSize] = {};
-  static_assert(abi::nvos00::kRoot == abi::nvos02::kRoot && abi::nvos00::kObjectOld == abi::nvos02::kObjectNew,
-                "NVOS00 begins as NVOS02 does: client, parent, object");
+  static_assert(
+      abi::nvos00::kRoot == abi::nvos02::kRoot && abi::nvos00::kObjectOld == abi::nvos02::kObjectNew,
+      "NVOS00 begins as NVOS02 does: client, parent, object");
   std::memcpy(params, made.buffers[0].address, abi::nvos00::kStatus);
-  constexpr uint32_t kCommand = 3u << 30 | abi::nvos00::kSize << 16 | abi::kEscapeType << 8 | abi::kFreeNumber;
+  constexpr uint32_t kCommand =
+      3u << 30 | abi::nvos00::kSize << 16 | abi::kEscapeType << 8 | abi::kFreeNumber;
   GatheredCall call;
   if (Gather(*session.table, DeviceClass::kCtl, kCommand, params, &call) == 0)
     CallIoctl(session, session.registered_ctl.load(std::memory_order_relaxed), call, {});
@@ -37,16 +39,15 @@ void FreeObject(Session& session, const GatheredCall& made) {
 Answer RegisterInTurn(Session& session, uint32_t file_id, GatheredCall& call) {
   HostMemoryPlan plan;
   const bool read_only = (Load<uint32_t>(call, abi::nvos02::kFlags) & abi::kNvos02AllocUserReadOnly) != 0;
-  const uint32_t status =
-      host_memory().Plan(Load<uint64_t>(call, abi::nvos02::kMemory),
-                         Load<uint64_t>(call, abi::nvos02::kLimit) + 1, read_only, &plan);
+  const uint32_t status = host_memory().Plan(Load<uint64_t>(call, abi::nvos02::kMemory),
+                                             Load<uint64_t>(call, abi::nvos02::kLimit) + 1, read_only, &plan);
   if (status != NV_OK) return AnswerStatus(call, status);
   call.buffers[call.buffer_count++] = {reinterpret_cast<uint8_t*>(plan.pieces),
                                        static_cast<uint32_t>(plan.count * sizeof(abi::HostPiece)), 0,
                                        abi::nvos02::kMemory};
   const IoctlOutcome outcome = CallIoctl(session, file_id, call, {});
-  const bool made = outcome.fd_lost ||
-                    (outcome.error == 0 && Load<uint32_t>(call, abi::nvos02::kStatus) == NV_OK);
+  const bool made =
+      outcome.fd_lost || (outcome.error == 0 && Load<uint32_t>(call, abi::nvos02::kStatus) == NV_OK);
   if (!made || !plan.any_new) return AnswerOf(outcome.error);
   const bool taken = outcome.received_fd >= 0 && host_memory().Take(plan, outcome.received_fd);
   if (outcome.received_fd >= 0) CloseFd(outcome.received_fd);

@@ -117,9 +117,9 @@ std::optional<Refusal> CheckVidHeapControl(const DriverCall& call) {
   return Refusal::Status(Reason::kUnknownFunction, NV_ERR_NOT_SUPPORTED, function);
 }
 
-// Memory of the guest's own. Its address is the guest's: in the process that makes the call it would name, and
-// pin, memory of the broker. In its place hangs the list of pieces; without one the guest has no shim that
-// could give its pages away, and hears what a driver says that cannot reach them.
+// Memory of the guest's own. Its address is the guest's: in the process that makes the call it would name,
+// and pin, memory of the broker. In its place hangs the list of pieces; without one the guest has no shim
+// that could give its pages away, and hears what a driver says that cannot reach them.
 std::optional<Refusal> CheckHostMemory(DriverCall& call, CheckedCall& checked) {
   Put<uint64_t>(call.Bytes(0), kMemoryOffset, 0);
   const uint32_t segment = call.Child(0, kMemoryOffset);

@@ -253,10 +253,11 @@ TEST(RequestCheckTest, HostMemoryIsAListOfPieces) {
   EXPECT_TRUE(Fails(Check(host(65 * 24)), Reason::kBadSegments, EINVAL));
   EXPECT_TRUE(Fails(Check(host(24).Add(24, 0, 24)), Reason::kBadSegments, EINVAL)) << "one list";
   EXPECT_TRUE(Fails(Check(host(24).Add(24, 1, 0)), Reason::kBadSegments, EINVAL)) << "without pointers";
-  EXPECT_TRUE(Fails(Check(Call(kAllocMemory, 56).U32(0, 12, 0x71)), Reason::kBadSegments, 0,
-                    NV_ERR_NOT_SUPPORTED))
+  EXPECT_TRUE(
+      Fails(Check(Call(kAllocMemory, 56).U32(0, 12, 0x71)), Reason::kBadSegments, 0, NV_ERR_NOT_SUPPORTED))
       << "no list: memory out of reach";
-  EXPECT_TRUE(Fails(Check(Call(kAllocMemory, 56).U32(0, 12, 0x3e).Add(24, 0, 24)), Reason::kBadSegments, EINVAL))
+  EXPECT_TRUE(
+      Fails(Check(Call(kAllocMemory, 56).U32(0, 12, 0x3e).Add(24, 0, 24)), Reason::kBadSegments, EINVAL))
       << "a list for memory that is not the guest's";
 }
 

@@ -86,8 +86,7 @@ std::span<uint8_t> HostRange::Bytes() {
   size_t size_bytes = 0;
   for (const Piece& piece : pieces_) size_bytes += piece.size_bytes;
   // Neither is reserved: what counts is what the guest has touched, and that is in the files already.
-  void* const at =
-      mmap(nullptr, size_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const at = mmap(nullptr, size_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) return {};
   uint8_t* to = static_cast<uint8_t*>(at);
   for (const Piece& piece : pieces_) {

@@ -89,8 +89,8 @@ class HostFiles {
     std::shared_ptr<HostFile> made;    // goes to the guest; null when no piece was new
   };
 
-  // Registers what `list`, an array of abi::HostPiece, describes. EINVAL when it is no list of pages that come
-  // to `size_bytes` and overlap nowhere; ENOENT when it names a file that is not kept here; ENOSPC when
+  // Registers what `list`, an array of abi::HostPiece, describes. EINVAL when it is no list of pages that
+  // come to `size_bytes` and overlap nowhere; ENOENT when it names a file that is not kept here; ENOSPC when
   // abi::kHostFilesMax are kept; other errors are the machine's.
   Registration Register(std::span<const uint8_t> list, uint64_t size_bytes);
 

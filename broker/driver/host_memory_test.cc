@@ -19,8 +19,8 @@ constexpr uint64_t kAddress = 0x7f0000000000, kPage = 4096;
 class HostMemoryTest : public ::testing::Test {
  protected:
   HostFiles::Registration Register(const std::vector<HostPiece>& pieces, uint64_t size_bytes) {
-    return files_.Register({reinterpret_cast<const uint8_t*>(pieces.data()), pieces.size() * sizeof(HostPiece)},
-                           size_bytes);
+    return files_.Register(
+        {reinterpret_cast<const uint8_t*>(pieces.data()), pieces.size() * sizeof(HostPiece)}, size_bytes);
   }
   // A fresh file of `pages` pages at kAddress.
   uint64_t MakeFile(uint64_t pages) {
@@ -37,7 +37,8 @@ TEST_F(HostMemoryTest, BothSidesSeeOneMemory) {
   const auto registration = Register({{0, kAddress, 2 * kPage}}, 2 * kPage);
   ASSERT_EQ(registration.error, 0);
   const int fd = registration.made->Duplicate();
-  auto* guest = static_cast<uint8_t*>(mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, kAddress));
+  auto* guest =
+      static_cast<uint8_t*>(mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, kAddress));
   close(fd);
   ASSERT_NE(guest, MAP_FAILED);
   const std::span<uint8_t> window = registration.range->Bytes();
@@ -52,8 +53,9 @@ TEST_F(HostMemoryTest, BothSidesSeeOneMemory) {
 TEST_F(HostMemoryTest, PiecesLieOneBehindTheOtherInTheWindow) {
   const uint64_t a = MakeFile(4);
   const auto whole = Register({{a, kAddress, 4 * kPage}}, 4 * kPage);
-  const auto mixed = Register({{0, kAddress - kPage, kPage}, {a, kAddress + 2 * kPage, kPage}, {0, kAddress + 9 * kPage, kPage}},
-                              3 * kPage);
+  const auto mixed = Register(
+      {{0, kAddress - kPage, kPage}, {a, kAddress + 2 * kPage, kPage}, {0, kAddress + 9 * kPage, kPage}},
+      3 * kPage);
   ASSERT_EQ(mixed.error, 0);
   ASSERT_NE(mixed.made, nullptr);
   EXPECT_NE(mixed.made->inode(), a);
@@ -92,7 +94,9 @@ TEST_F(HostMemoryTest, AListThatIsNoRangeOfPagesIsRefused) {
       {"across the end of the file", {{a, top - kPage, 2 * kPage}}, 2 * kPage},
       {"a sum of 2^64", {{0, ~uint64_t{0} - kPage + 1, kPage}}, kPage},
       {"a size of 2^64", {{0, kAddress, ~uint64_t{0} - kPage + 1}}, ~uint64_t{0} - kPage + 1},
-      {"sizes that overflow to the right sum", {{0, 0, uint64_t{1} << 63}, {0, kPage, uint64_t{1} << 63}, {0, kAddress, kPage}}, kPage},
+      {"sizes that overflow to the right sum",
+       {{0, 0, uint64_t{1} << 63}, {0, kPage, uint64_t{1} << 63}, {0, kAddress, kPage}},
+       kPage},
       {"one page twice", {{a, kAddress, kPage}, {a, kAddress, kPage}}, 2 * kPage},
       {"an overlap", {{a, kAddress, 2 * kPage}, {a, kAddress + kPage, 2 * kPage}}, 4 * kPage},
       {"a new page twice", {{0, kAddress, kPage}, {0, kAddress, kPage}}, 2 * kPage},

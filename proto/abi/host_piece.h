@@ -4,9 +4,11 @@
 // says, from the first byte of the registered range to the last, which file and offset stands behind it.
 //
 //     range      | 0x1000 bytes     | 0x4000 bytes              | 0x2000 bytes |
-//     pieces     | inode 7, 0x5000  | inode 0, 0x7f0000001000   | inode 7, ... |     inode 0: of a new host file
+//     pieces     | inode 7, 0x5000  | inode 0, 0x7f0000001000   | inode 7, ... |     inode 0: of a new host
+//     file
 //
-// Plain data in the byte order of the machine; the broker believes nothing of it (broker/driver/host_memory.h).
+// Plain data in the byte order of the machine; the broker believes nothing of it
+// (broker/driver/host_memory.h).
 #ifndef PROTO_ABI_HOST_PIECE_H_
 #define PROTO_ABI_HOST_PIECE_H_
 
@@ -29,8 +31,8 @@ inline constexpr uint32_t kHostPiecesMax = 64;
 inline constexpr uint32_t kHostFilesMax = 1024;
 
 // A host file is as large as the user half of the address space, and sparse: a page stands at the offset that
-// was its address when it was put there. So a mapping that the program lets grow (mremap, and with it realloc)
-// runs into pages that nobody else has.
+// was its address when it was put there. So a mapping that the program lets grow (mremap, and with it
+// realloc) runs into pages that nobody else has.
 inline constexpr uint64_t kHostFileBytes = uint64_t{1} << 47;
 
 }  // namespace nvshim::abi
