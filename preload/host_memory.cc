@@ -91,7 +91,7 @@ void ClosePipe(int end) {
 void CopyMapping(const Mapping& mapping) {
   const uint64_t size_bytes = mapping.end - mapping.begin;
   const long copy = Syscall(SYS_mmap, 0, size_bytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_POPULATE, -1, 0);
   const bool readable = (mapping.protection & PROT_READ) != 0 ||
                         Syscall(SYS_mprotect, mapping.begin, size_bytes, PROT_READ) == 0;
   if ((copy > 0 || copy < -4095) && readable) {

@@ -13,10 +13,8 @@ namespace nvshim::preload {
 
 namespace {
 
-// Of newer kernels than the headers that the oldest supported systems build with (linux/userfaultfd.h,
-// asm-generic/mman-common.h).
-constexpr int kUserModeOnly = 1;       // UFFD_USER_MODE_ONLY, Linux 5.11
-constexpr int kMadviseCold = 20;       // MADV_COLD, 5.4
+// Of newer kernels than the headers of old (asm-generic/mman-common.h).
+constexpr int kMadviseCold = 20;       // MADV_COLD, Linux 5.4
 constexpr int kPopulateForRead = 22;   // MADV_POPULATE_READ, 5.14
 constexpr int kPopulateForWrite = 23;  // MADV_POPULATE_WRITE, 5.14
 
@@ -44,6 +42,7 @@ PageSwap::~PageSwap() {
 }
 
 bool PageSwap::Open() {
+  if (IsFiltered()) return false;
   long fd = Syscall(SYS_userfaultfd, O_CLOEXEC);
   if (fd < 0) fd = Syscall(SYS_userfaultfd, O_CLOEXEC | kUserModeOnly);
   if (fd < 0) return false;
