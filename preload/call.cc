@@ -137,7 +137,8 @@ IoctlOutcome ReadReply(Session& session, LaneCall& lane, const GatheredCall& cal
                           .doorbell = reply.doorbell};
   if (reply.fds != 0) outcome.received_fd = lane.TakeFd();
   // A descriptor that did not arrive: this process is at its limit of them, and the kernel dropped it.
-  if (reply.fds != 0 && outcome.received_fd < 0 && reply.error == 0) outcome.error = EMFILE;
+  outcome.fd_lost = reply.fds != 0 && outcome.received_fd < 0 && reply.error == 0;
+  if (outcome.fd_lost) outcome.error = EMFILE;
   const bool nothing_copied_out = reply.segment_count == 0 && (reply.error != 0 || call.buffer_count == 0);
   if (nothing_copied_out || (placement.Fits(reply) && ReadSegments(lane, session.region, call, placement))) {
     return outcome;

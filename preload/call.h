@@ -16,6 +16,7 @@ namespace nvshim::preload {
 struct IoctlOutcome {
   int error = 0;                 // errno of the ioctl
   int received_fd = -1;          // owned by the caller, FD_CLOEXEC
+  bool fd_lost = false;          // the call succeeded, but there was no room for its descriptor
   uint32_t replace_segment = 0;  // with a received_fd: whose fd number it takes
   uint32_t replace_field_offset = 0;
   bool doorbell = false;  // with a received_fd: a page of doorbells

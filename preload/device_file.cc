@@ -4,13 +4,11 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
-#include <cstring>
-
 #include "preload/call.h"
-#include "preload/host_memory.h"
 #include "preload/os_events.h"
 #include "preload/placeholder.h"
 #include "preload/process.h"
+#include "preload/register_host_memory.h"
 
 namespace nvshim::preload {
 
@@ -112,60 +110,29 @@ void Replace(const FdSite& site, int received_fd, bool doorbell) {
     fd_table().Clear(site.fd);
 }
 
-// Statuses of nvstatuscodes.h.
-constexpr uint32_t NV_ERR_NO_MEMORY = 0x51, NV_ERR_NOT_SUPPORTED = 0x56;
-
-template <typename T>
-T ReadField(const void* argument, size_t offset) {
-  T value;
-  std::memcpy(&value, static_cast<const uint8_t*>(argument) + offset, sizeof(value));
-  return value;
-}
-
-// The host program's memory that a call is about.
-struct HostRange {
-  uint64_t address = 0, size_bytes = 0;
-
-  explicit operator bool() const { return size_bytes != 0; }
-};
-
-// Requires that Gather accepted the call. Of other calls an empty range.
-HostRange RegisteredRange(const File& file, uint32_t request, const void* argument) {
-  if (file.device_class != DeviceClass::kGpu || abi::IocType(request) != abi::kEscapeType ||
-      abi::IocNumber(request) != abi::kAllocMemoryNumber || abi::IocSize(request) != abi::nvos02::kSize ||
-      ReadField<uint32_t>(argument, abi::nvos02::kClass) != abi::kClassOsDescriptor)
-    return {};
-  return {ReadField<uint64_t>(argument, abi::nvos02::kMemory),
-          ReadField<uint64_t>(argument, abi::nvos02::kLimit) + 1};
-}
-
 bool MadeOsEvent(const File& file, uint32_t request, int error) {
   return error == 0 && (file.device_class == DeviceClass::kCtl || file.device_class == DeviceClass::kGpu) &&
          abi::IocType(request) == abi::kEscapeType && abi::IocNumber(request) == abi::kAllocOsEventNumber;
 }
 
-Answer AnswerStatus(void* argument, uint32_t status) {
-  std::memcpy(static_cast<uint8_t*>(argument) + abi::nvos02::kStatus, &status, sizeof(status));
-  return AnswerOf(0);
+// Remembers the ctl file to which a GPU file was registered.
+void NoteRegistration(Session& session, uint32_t request, std::span<const FileReference> files) {
+  constexpr uint32_t kRegisterFd = 201;  // NV_ESC_REGISTER_FD (nv-ioctl-numbers.h)
+  if (abi::IocType(request) == abi::kEscapeType && abi::IocNumber(request) == kRegisterFd && !files.empty())
+    session.registered_ctl.store(files[0].file_id, std::memory_order_relaxed);
 }
 
 Answer ForwardIoctl(Session& session, const File& file, uint32_t request, void* argument) {
   GatheredCall call;
   if (const int error = Gather(*session.table, file.device_class, request, argument, &call); error != 0)
     return Fail(error);
-  const HostRange range = RegisteredRange(file, request, argument);
-  if (range && !CanShare(range.address, range.size_bytes))
-    return AnswerStatus(argument, NV_ERR_NOT_SUPPORTED);
+  if (file.device_class == DeviceClass::kGpu && RegistersHostMemory(call))
+    return RegisterHostMemory(session, file.file_id, call);
   FileReference files[wire::kFilesPerCallMax];
   const uint32_t file_count = ReferFiles(call, files);
   const IoctlOutcome outcome = CallIoctl(session, file.file_id, call, {files, file_count});
   if (MadeOsEvent(file, request, outcome.error)) NoteOsEvent();
-  if (outcome.received_fd >= 0 && range) {
-    const bool shared = ShareAs(range.address, range.size_bytes, outcome.received_fd);
-    CloseFd(outcome.received_fd);
-    // The object stays until its client ends: a machine without room for one mapping has other troubles.
-    return shared ? AnswerOf(outcome.error) : AnswerStatus(argument, NV_ERR_NO_MEMORY);
-  }
+  if (outcome.error == 0) NoteRegistration(session, request, {files, file_count});
   if (outcome.received_fd >= 0) {
     if (outcome.replace_segment == wire::kReplaceNothing && file.device_class == DeviceClass::kUvm) {
       Park(outcome.received_fd);

@@ -8,7 +8,6 @@
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 
 #include <cstring>
 
@@ -18,9 +17,6 @@
 namespace nvshim::preload {
 
 namespace {
-
-// As the ioctl numbers of linux/userfaultfd.h; glibc's headers of old have no flag for it.
-constexpr int kUserModeOnly = 1;  // UFFD_USER_MODE_ONLY: what everybody may ask for
 
 // Starts a thread with its stack's end at `stack_end` and its thread pointer at `thread_pointer`. It calls
 // `entry(argument)` and ends. Returns its id, or a negative errno.
@@ -63,9 +59,6 @@ bool KeepOnly(int one, int other) {
   if (high - low > 1 && Syscall(SYS_close_range, low + 1, high - 1, 0) != 0) return false;
   return low == 0 || Syscall(SYS_close_range, 0, low - 1, 0) == 0;
 }
-
-// Under a policy that somebody else made, asking for what it does not know may end the program.
-bool IsFiltered() { return Syscall(SYS_prctl, PR_GET_SECCOMP) != 0; }
 
 // Should the program give up privileges later, the thread has none to keep but its user id.
 void DropCapabilities() {

@@ -12,6 +12,7 @@ namespace {
 
 constinit FdTable g_fd_table;
 constinit MappableFiles g_mappable_files;
+constinit HostMemory g_host_memory;
 constinit std::atomic<Session*> g_session{nullptr};
 constinit FutexLock g_connect_lock;
 constinit std::atomic<int> g_owner_pid{0};
@@ -40,8 +41,13 @@ void ResetInChild() {
   g_fd_table.Reset();
 }
 
+void BeforeFork() { g_host_memory.BeforeFork(); }
+
+void AfterForkInParent() { g_host_memory.AfterForkInParent(); }
+
 void AfterForkInChild() {
   const ErrnoKeeper keep_errno;
+  g_host_memory.AfterForkInChild();  // first of all: the parent waits for it
   ResetInChild();
   g_owner_pid.store(Pid(), std::memory_order_relaxed);
   g_fork_page.mark.store(kSet, std::memory_order_release);
@@ -51,6 +57,7 @@ void AfterForkInChild() {
 bool ResetUntoldChild(int pid) {
   uint32_t expected = kWiped;
   if (g_fork_page.mark.compare_exchange_strong(expected, kResetting, std::memory_order_acquire)) {
+    g_host_memory.MakePrivate();
     ResetInChild();
     g_owner_pid.store(pid, std::memory_order_relaxed);
     g_fork_page.mark.store(kSet, std::memory_order_release);
@@ -127,6 +134,8 @@ FdTable& fd_table() { return g_fd_table; }
 
 MappableFiles& mappable_files() { return g_mappable_files; }
 
+HostMemory& host_memory() { return g_host_memory; }
+
 void Park(int fd) { g_fd_table.Set(fd, {FdTable::kPrivate, IdentityOfFd(fd), 0}); }
 
 bool OwnsState() {
@@ -155,7 +164,7 @@ void InitProcess() {
   g_owner_pid.compare_exchange_strong(nobody, Pid(), std::memory_order_relaxed);
   g_fork_page_works = Syscall(SYS_madvise, &g_fork_page, sizeof(g_fork_page), MADV_WIPEONFORK) == 0;
   g_fork_page.mark.store(kSet, std::memory_order_release);
-  pthread_atfork(nullptr, nullptr, AfterForkInChild);
+  pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
 }
 
 }  // namespace nvshim::preload

@@ -21,6 +21,7 @@
 #include "preload/doorbell_watch.h"
 #include "preload/fd_table.h"
 #include "preload/handshake.h"
+#include "preload/host_memory.h"
 #include "preload/lane.h"
 #include "preload/mappable.h"
 #include "preload/pool.h"
@@ -28,9 +29,9 @@
 
 namespace nvshim::preload {
 
-// What a connected process works with. Made under the connect lock, unchanged afterwards, and never unmapped,
-// because other threads may be in the middle of a call: what a lost session leaks is bounded by how often
-// workers die.
+// What a connected process works with. Made under the connect lock, unchanged afterwards but for what its
+// members change themselves, and never unmapped, because other threads may be in the middle of a call: what a
+// lost session leaks is bounded by how often workers die.
 struct Session {
   Channel channel;
   LaneSet lanes;
@@ -39,7 +40,8 @@ struct Session {
   Welcome welcome;  // views into `datagram`
   const abi::Table* table = nullptr;
   void* region = nullptr;
-  uint8_t datagram[kWelcomeSizeBytesMax];  // not initialised: few of its pages are ever touched
+  std::atomic<uint32_t> registered_ctl{0};  // file id of the ctl file in the last NV_ESC_REGISTER_FD
+  uint8_t datagram[kWelcomeSizeBytesMax];   // not initialised: few of its pages are ever touched
 
   // True when the broker shows this guest /dev/nvidia<minor>.
   bool HasGpu(uint32_t minor) const;
@@ -50,6 +52,9 @@ FdTable& fd_table();
 
 // What the UVM files of this process are mapped as.
 MappableFiles& mappable_files();
+
+// Memory of this process that the worker sees.
+HostMemory& host_memory();
 
 // Marks one of our own descriptors, so that the host program cannot close it by accident.
 void Park(int fd);

@@ -207,7 +207,10 @@ TEST_F(CoreTest, RegisteredHostMemoryGetsAFreshFileToCarryItsPages) {
                              .U32(0, 12, 0x71)
                              .U64(0, 24, 0x7fff2000)
                              .U64(0, 32, 0xfff)
-                             .U32(0, 48, 0xffffffff);
+                             .U32(0, 48, 0xffffffff)
+                             .Add(24, 0, 24)
+                             .U64(1, 8, 0x7fff2000)
+                             .U64(1, 16, 0x1000);
   const ReplyIoctl reply = Call(kA, gpu, memory);
   const auto* open = LastOf<DriverOpen>(actions_);
   ASSERT_NE(open, nullptr);

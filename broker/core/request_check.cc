@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "broker/core/rm_calls.h"
+#include "proto/abi/host_piece.h"
 
 namespace nvshim::broker {
 namespace {
@@ -52,6 +53,7 @@ bool SegmentsAreExplained(const CheckedCall& checked, uint32_t params_offset, co
   for (uint32_t i = 1; i < call.segments.size(); ++i) {
     const CallSegment& segment = call.segments[i];
     if (call.Child(segment.parent, segment.pointer_offset) != i) return false;
+    if (i == checked.pieces_segment) continue;
     if (i == checked.nested_segment && checked.nested_segment != 0) {
       if (segment.parent != 0 || segment.pointer_offset != params_offset) return false;
       continue;
@@ -115,15 +117,25 @@ std::optional<Refusal> CheckVidHeapControl(const DriverCall& call) {
   return Refusal::Status(Reason::kUnknownFunction, NV_ERR_NOT_SUPPORTED, function);
 }
 
-// The classes of NV_ESC_RM_ALLOC and memory described by its address. That address is the guest's: in the
-// process that makes the call it would name, and pin, memory of the broker.
-std::optional<Refusal> CheckAllocMemory(const abi::Table& table, DriverCall& call) {
-  const auto bytes = call.Bytes(0);
-  const uint32_t rm_class = Get<uint32_t>(bytes, kClassOffset);
-  if (rm_class == NV01_MEMORY_SYSTEM_OS_DESCRIPTOR) {
-    Put<uint64_t>(bytes, kMemoryOffset, 0);
-    return std::nullopt;
-  }
+// Memory of the guest's own. Its address is the guest's: in the process that makes the call it would name,
+// and pin, memory of the broker. In its place hangs the list of pieces; without one the guest has no shim
+// that could give its pages away, and hears what a driver says that cannot reach them.
+std::optional<Refusal> CheckHostMemory(DriverCall& call, CheckedCall& checked) {
+  Put<uint64_t>(call.Bytes(0), kMemoryOffset, 0);
+  const uint32_t segment = call.Child(0, kMemoryOffset);
+  if (segment == 0)
+    return Refusal::Status(Reason::kBadSegments, NV_ERR_NOT_SUPPORTED, NV01_MEMORY_SYSTEM_OS_DESCRIPTOR);
+  const uint32_t size_bytes = call.segments[segment].size_bytes;
+  if (size_bytes % sizeof(abi::HostPiece) != 0 || size_bytes > abi::kHostPiecesMax * sizeof(abi::HostPiece))
+    return Refusal::Errno(Reason::kBadSegments, EINVAL, call.command);
+  checked.pieces_segment = segment;
+  return std::nullopt;
+}
+
+// The classes of NV_ESC_RM_ALLOC, and host memory.
+std::optional<Refusal> CheckAllocMemory(const abi::Table& table, DriverCall& call, CheckedCall& checked) {
+  const uint32_t rm_class = Get<uint32_t>(call.Bytes(0), kClassOffset);
+  if (rm_class == NV01_MEMORY_SYSTEM_OS_DESCRIPTOR) return CheckHostMemory(call, checked);
   if (abi::Find(table.classes, rm_class) != nullptr) return std::nullopt;
   return Refusal::Status(Reason::kUnknownClass, NV_ERR_INVALID_CLASS, rm_class);
 }
@@ -176,7 +188,7 @@ std::optional<Refusal> CheckShape(const abi::Table& table, DeviceClass device_cl
   }
   if (device_class == DeviceClass::kUvm || device_class == DeviceClass::kUvmTools) return std::nullopt;
   if (checked.spec->number == NV_ESC_RM_VID_HEAP_CONTROL) return CheckVidHeapControl(call);
-  if (checked.spec->number == NV_ESC_RM_ALLOC_MEMORY) return CheckAllocMemory(table, call);
+  if (checked.spec->number == NV_ESC_RM_ALLOC_MEMORY) return CheckAllocMemory(table, call, checked);
   return std::nullopt;
 }
 

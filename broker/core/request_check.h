@@ -19,6 +19,7 @@ struct CheckedCall {
   const abi::Spec* spec = nullptr;    // escape or UVM call; describes segment 0
   const abi::Spec* nested = nullptr;  // control or class; describes segment `nested_segment`
   uint32_t nested_segment = 0;        // 0: the nested parameters are absent (NULL)
+  uint32_t pieces_segment = 0;        // of host memory: the list of abi::HostPiece; else 0
   // When set, the call goes no further; with `spec` set, segment 0 holds that struct and can take a status.
   std::optional<Refusal> refusal;
 };

@@ -238,9 +238,27 @@ TEST(RequestCheckTest, MemoryIsAllocatedOfKnownClassesOnly) {
 
 TEST(RequestCheckTest, AnAddressOfTheGuestNeverReachesTheDriver) {
   Call call(kAllocMemory, 56);
-  call.U32(0, 12, 0x71).U64(0, 24, 0x7fff00001000);
+  call.U32(0, 12, 0x71).U64(0, 24, 0x7fff00001000).Add(24, 0, 24);
   EXPECT_TRUE(Passes(Check(call)));
   EXPECT_EQ(Get<uint64_t>(call.Bytes(0), 24), 0u);
+}
+
+TEST(RequestCheckTest, HostMemoryIsAListOfPieces) {
+  const auto host = [](uint32_t size_bytes) {
+    return Call(kAllocMemory, 56).U32(0, 12, 0x71).Add(size_bytes, 0, 24);
+  };
+  EXPECT_TRUE(Passes(Check(host(24))));
+  EXPECT_TRUE(Passes(Check(host(64 * 24))));
+  EXPECT_TRUE(Fails(Check(host(25)), Reason::kBadSegments, EINVAL));
+  EXPECT_TRUE(Fails(Check(host(65 * 24)), Reason::kBadSegments, EINVAL));
+  EXPECT_TRUE(Fails(Check(host(24).Add(24, 0, 24)), Reason::kBadSegments, EINVAL)) << "one list";
+  EXPECT_TRUE(Fails(Check(host(24).Add(24, 1, 0)), Reason::kBadSegments, EINVAL)) << "without pointers";
+  EXPECT_TRUE(
+      Fails(Check(Call(kAllocMemory, 56).U32(0, 12, 0x71)), Reason::kBadSegments, 0, NV_ERR_NOT_SUPPORTED))
+      << "no list: memory out of reach";
+  EXPECT_TRUE(
+      Fails(Check(Call(kAllocMemory, 56).U32(0, 12, 0x3e).Add(24, 0, 24)), Reason::kBadSegments, EINVAL))
+      << "a list for memory that is not the guest's";
 }
 
 TEST(RequestCheckTest, OnlyTheServedFunctionsOfTheHeapPass) {

@@ -123,8 +123,9 @@ TEST_F(TranslateTest, AnEventsCookieIsTheGuestsInTheReplyToTheLastByte) {
 TEST_F(TranslateTest, AnAddressOfTheGuestIsTheGuestsInTheReply) {
   const FileId file = Open(kA);
   const uint32_t client = NewClient(kA, file);
-  const ReplyIoctl reply =
-      Call(kA, file, Request(Escape(0x27, 56), 56).U32(0, 0, client).U32(0, 12, 0x71).U64(0, 24, 0x7fff2000));
+  const Request memory =
+      Request(Escape(0x27, 56), 56).U32(0, 0, client).U32(0, 12, 0x71).U64(0, 24, 0x7fff2000).Add(24, 0, 24);
+  const ReplyIoctl reply = Call(kA, file, memory);
   EXPECT_EQ(Get<uint64_t>(sent_.call.Bytes(0), 24), 0u);
   EXPECT_EQ(Get<uint64_t>(reply.call.Bytes(0), 24), 0x7fff2000u);
 }

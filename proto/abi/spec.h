@@ -91,11 +91,20 @@ inline constexpr uint32_t kSize = 32;
 // NV_ESC_RM_ALLOC_MEMORY.
 inline constexpr uint32_t kAllocMemoryNumber = 0x27;
 namespace nvos02 {
-inline constexpr uint16_t kClass = 12, kMemory = 24, kLimit = 32, kStatus = 40, kFd = 48;
+inline constexpr uint16_t kRoot = 0, kObjectParent = 4, kObjectNew = 8, kClass = 12, kFlags = 16,
+                          kMemory = 24, kLimit = 32, kStatus = 40, kFd = 48;
 inline constexpr uint32_t kSize = 56;
 }  // namespace nvos02
 inline constexpr uint32_t kAllocOsEventNumber = 0xce;
-inline constexpr uint32_t kClassOsDescriptor = 0x71;  // NV01_MEMORY_SYSTEM_OS_DESCRIPTOR (cl0071.h)
+inline constexpr uint32_t kClassOsDescriptor = 0x71;            // NV01_MEMORY_SYSTEM_OS_DESCRIPTOR (cl0071.h)
+inline constexpr uint32_t kNvos02AllocUserReadOnly = 1u << 21;  // NVOS02_FLAGS_ALLOC_USER_READ_ONLY (nvos.h)
+
+// NVOS00_PARAMETERS, the struct of NV_ESC_RM_FREE.
+inline constexpr uint32_t kFreeNumber = 0x29;
+namespace nvos00 {
+inline constexpr uint16_t kRoot = 0, kObjectParent = 4, kObjectOld = 8, kStatus = 12;
+inline constexpr uint32_t kSize = 16;
+}  // namespace nvos00
 
 // NVOS21_PARAMETERS and NVOS64_PARAMETERS (nvos.h), the two structs of NV_ESC_RM_ALLOC. The first 24 bytes
 // agree.

@@ -29,7 +29,9 @@ enum {
   CUDA_ERROR_INVALID_HANDLE = 400,
   CUDA_ERROR_NOT_FOUND = 500,
   CUDA_ERROR_NOT_READY = 600,
+  CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED = 712,
   CUDA_ERROR_LAUNCH_FAILED = 719,
+  CUDA_ERROR_NOT_SUPPORTED = 801,
 
   CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM = 2,
   CU_GET_PROC_ADDRESS_SUCCESS = 0,
@@ -41,6 +43,7 @@ enum {
   CU_EVENT_BLOCKING_SYNC = 1,
   CU_EVENT_DISABLE_TIMING = 2,
   CU_CTX_SCHED_BLOCKING_SYNC = 4,
+  CU_MEMHOSTREGISTER_READ_ONLY = 8,
   CU_JIT_ERROR_LOG_BUFFER = 5,
   CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6,
 };
@@ -77,6 +80,9 @@ typedef struct {
   F(cuMemFree, cuMemFree_v2, (CUdeviceptr))                                                              \
   F(cuMemAllocHost, cuMemAllocHost_v2, (void**, size_t))                                                 \
   F(cuMemFreeHost, cuMemFreeHost, (void*))                                                               \
+  F(cuMemHostAlloc, cuMemHostAlloc, (void**, size_t, unsigned))                                          \
+  F(cuMemHostRegister, cuMemHostRegister_v2, (void*, size_t, unsigned))                                  \
+  F(cuMemHostUnregister, cuMemHostUnregister, (void*))                                                   \
   F(cuMemcpyHtoD, cuMemcpyHtoD_v2, (CUdeviceptr, const void*, size_t))                                   \
   F(cuMemcpyDtoH, cuMemcpyDtoH_v2, (void*, CUdeviceptr, size_t))                                         \
   F(cuMemcpyDtoD, cuMemcpyDtoD_v2, (CUdeviceptr, CUdeviceptr, size_t))                                   \

@@ -20,6 +20,7 @@ PROGRAMS = [
     ["copy_memory"],
     ["copy_2d"],
     ["set_memory"],
+    ["host_memory"],
     ["streams_events"],
     ["blocking_waits"],
     ["threads"],

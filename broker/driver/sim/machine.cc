@@ -33,7 +33,7 @@ bool Machine::HasUuid(std::span<const uint8_t> uuid) const {
 DriverFileId Machine::AddFile(DeviceNode node) {
   if (files_.size() >= kFilesMax) return 0;
   while (next_file_ == 0 || files_.contains(next_file_)) ++next_file_;
-  auto file = std::make_unique<File>();
+  auto file = std::make_unique<File>(host_memory);
   file->node = node;
   file->id = std::make_shared<const DriverFileId>(next_file_);
   files_.emplace(next_file_, std::move(file));

@@ -32,6 +32,10 @@ struct File {
   bool maps_doorbells = false;                    // the context is a page of doorbells
   std::shared_ptr<const DriverFileId> id;         // who holds it weakly knows whether the file is open
   std::unique_ptr<UvmSpace> uvm;                  // of UVM files, from UVM_INITIALIZE on
+  HostFiles host_files;                           // of a ctl file, for all files registered to it
+  std::shared_ptr<HostFile> host_file;            // goes to the guest in place of a mapping
+
+  explicit File(HostMemoryCount& count) : host_files(count) {}
 };
 
 // A UVM file is mapped at offset == address, so its file spans the user half of the address space; it stays
@@ -69,6 +73,7 @@ class Machine {
   DriverFileId CtlFileOf(DriverFileId id);
 
   BackingCount backings;
+  HostMemoryCount host_memory;
   Unknowns unknowns;
   FileSignals signals;
   OsEventCount os_events;

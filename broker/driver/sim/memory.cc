@@ -91,8 +91,7 @@ HostWindow::~HostWindow() {
 std::span<uint8_t> Memory::Bytes(BackingCount& count) {
   // Virtual memory is addresses only, and registers are not memory.
   if (type == MemoryType::kVirtual || type == MemoryType::kRegisters) return {};
-  // Host memory has what was made for its caller, or nothing.
-  if (type == MemoryType::kHost && backing == nullptr) return {};
+  if (type == MemoryType::kHost) return host == nullptr ? std::span<uint8_t>() : host->Bytes();
   if (window.bytes().empty()) {
     if (backing == nullptr) backing = Backing::Make(size_bytes, count);
     if (backing != nullptr) window = HostWindow(*backing, backing_offset, size_bytes, count);

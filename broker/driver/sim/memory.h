@@ -8,6 +8,8 @@
 #include <memory>
 #include <span>
 
+#include "broker/driver/host_memory.h"
+
 namespace nvshim::broker::sim {
 
 // The heap of one GPU.
@@ -103,6 +105,7 @@ struct Memory {
   std::shared_ptr<Backing> backing;  // null until mapped
   uint64_t backing_offset = 0;       // of the first byte; not 0 in files that span an address space
   HostWindow window;                 // empty until the engine asks
+  std::shared_ptr<HostRange> host;   // of kHost, in place of backing and window
 
   // What the engine sees of it, from the first byte to the last; empty when it has no bytes, or the machine
   // is short of descriptors or address space.

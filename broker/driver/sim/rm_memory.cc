@@ -2,6 +2,10 @@
 // file that the call names; the key that RM calls pLinearAddress is a number that nobody dereferences.
 #include "broker/driver/sim/rm_memory.h"
 
+#include <errno.h>
+
+#include <utility>
+
 #include "broker/driver/sim/escapes.h"
 #include "broker/driver/sim/limits.h"
 
@@ -146,15 +150,30 @@ NvStatus InitMemoryObject(Machine& machine, Client& client, Object& object, Byte
 
 namespace {
 
-// The caller's pages are out of reach: it maps this memfd in their place. Without a file to carry it there is
-// nothing that both sides see.
-NvStatus BackHostMemory(EscapeContext& context, Memory& memory) {
-  File* file = context.machine.FindFile(context.call.File(0, 48));
-  if (file == nullptr || file == &context.file || file->mapping != nullptr) return NV_ERR_NOT_SUPPORTED;
-  memory.backing = Backing::Make(memory.size_bytes, context.machine.backings);
-  if (memory.backing == nullptr) return NV_ERR_NO_MEMORY;
-  file->mapping = memory.backing;
-  return NV_OK;
+// The caller's pages are out of reach: it maps those of a host file in their place. Without a list of pieces,
+// and a file to carry what is new, there is nothing that both sides see.
+NvStatus RegisterHostMemory(EscapeContext& context, Memory& memory) {
+  File* const carrier = context.machine.FindFile(context.call.File(0, 48));
+  if (carrier == nullptr || carrier == &context.file || carrier->mapping != nullptr)
+    return NV_ERR_NOT_SUPPORTED;
+  File* const owner = context.machine.FindFile(context.ctl_file);
+  if (owner == nullptr) return NV_ERR_INVALID_CLIENT;
+  HostFiles::Registration registration =
+      owner->host_files.Register(context.Child(0, 24).span(), memory.size_bytes);
+  switch (registration.error) {
+    case 0:
+      memory.host = std::move(registration.range);
+      carrier->host_file = std::move(registration.made);
+      return NV_OK;
+    case EINVAL:
+      return NV_ERR_INVALID_ARGUMENT;
+    case ENOENT:
+      return NV_ERR_OBJECT_NOT_FOUND;
+    case ENOSPC:
+      return NV_ERR_INSUFFICIENT_RESOURCES;
+    default:
+      return NV_ERR_NO_MEMORY;
+  }
 }
 
 }  // namespace
@@ -182,7 +201,7 @@ NvStatus RmAllocMemory(EscapeContext& context, Bytes params) {
       context.machine.tree.Allocate(*client, params.U32(4), params.U32(8), *FindClass(class_number), &object);
   if (status != NV_OK) return status;
   status = GiveMemory(context.machine, *object, {type, params.U64(32) + 1, false, 0});  // limit
-  if (status == NV_OK && type == MemoryType::kHost) status = BackHostMemory(context, *object->memory);
+  if (status == NV_OK && type == MemoryType::kHost) status = RegisterHostMemory(context, *object->memory);
   if (status != NV_OK) {
     context.machine.tree.Free(*client, object->handle);
     return status;

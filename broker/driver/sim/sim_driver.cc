@@ -63,8 +63,8 @@ class SimDriverImpl final : public SimDriver {
     File* file = machine_.FindFile(id);
     if (file == nullptr) return {EBADF, -1};
     if (file->node.device_class == DeviceClass::kUvm) machine_.UvmBacking(*file);
-    if (file->mapping == nullptr) return {EINVAL, -1};
-    const int fd = file->mapping->Duplicate();
+    if (file->mapping == nullptr && file->host_file == nullptr) return {EINVAL, -1};
+    const int fd = file->mapping != nullptr ? file->mapping->Duplicate() : file->host_file->Duplicate();
     if (fd < 0) return {errno, -1};
     return {0, fd, file->maps_doorbells};
   }
