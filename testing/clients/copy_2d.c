@@ -143,6 +143,51 @@ static void PitchedRoundTrip(size_t width, size_t height) {
   free(received);
 }
 
+// Writes all of an array, then a rectangle in its middle, and reads it back.
+static void ArrayRoundTrip(size_t width, size_t height, int format, unsigned channels, size_t element) {
+  const CUDA_ARRAY_DESCRIPTOR descriptor = {width, height, format, channels};
+  const size_t pitch = width * element, bytes = pitch * height;
+  unsigned char *sent = Allocate(bytes), *received = AllocateZeros(bytes);
+  CUarray array = NULL;
+  Step("%zu x %zu array, %zu bytes an element", width, height, element);
+  CHECK(cuArrayCreate(&array, &descriptor));
+  CUDA_MEMCPY2D there = {.srcMemoryType = CU_MEMORYTYPE_HOST,
+                         .srcHost = sent,
+                         .srcPitch = pitch,
+                         .dstMemoryType = CU_MEMORYTYPE_ARRAY,
+                         .dstArray = array,
+                         .WidthInBytes = pitch,
+                         .Height = height};
+  CUDA_MEMCPY2D back = {.srcMemoryType = CU_MEMORYTYPE_ARRAY,
+                        .srcArray = array,
+                        .dstMemoryType = CU_MEMORYTYPE_HOST,
+                        .dstHost = received,
+                        .dstPitch = pitch,
+                        .WidthInBytes = pitch,
+                        .Height = height};
+  Fill(sent, bytes, width);
+  CHECK(cuMemcpy2D(&there));
+  CHECK(cuMemcpy2D(&back));
+  Compare("the array", sent, received, bytes);
+
+  // From a quarter of the way on, half of each side.
+  Fill(sent, bytes, width + 1);
+  const size_t x = width / 4 * element, y = height / 4;
+  there.srcXInBytes = there.dstXInBytes = x;
+  there.srcY = there.dstY = y;
+  there.WidthInBytes = width / 2 * element;
+  there.Height = height / 2;
+  CHECK(cuMemcpy2D(&there));
+  for (size_t line = y; line < y + there.Height; ++line)
+    memcpy(received + line * pitch + x, sent + line * pitch + x, there.WidthInBytes);
+  back.dstHost = sent;
+  CHECK(cuMemcpy2D(&back));
+  Compare("the array with another middle", received, sent, bytes);
+  CHECK(cuArrayDestroy(array));
+  free(sent);
+  free(received);
+}
+
 int main(void) {
   CUcontext context = CreateFirstContext();
   CUstream stream = NULL;
@@ -154,6 +199,9 @@ int main(void) {
   PitchedRoundTrip(1, 1);
   PitchedRoundTrip(333, 77);
   PitchedRoundTrip(1920 * 4, 1080);
+  ArrayRoundTrip(64, 64, CU_AD_FORMAT_FLOAT, 1, 4);
+  ArrayRoundTrip(257, 129, CU_AD_FORMAT_FLOAT, 4, 16);
+  ArrayRoundTrip(1000, 37, CU_AD_FORMAT_UNSIGNED_INT8, 1, 1);
   CHECK(cuStreamDestroy(stream));
   CHECK(cuCtxDestroy(context));
   Step("all rectangles are equal");

@@ -15,6 +15,7 @@ typedef int CUresult;
 typedef int CUdevice;
 typedef uint64_t CUdeviceptr;
 typedef struct CUctx_st* CUcontext;
+typedef struct CUarray_st* CUarray;
 typedef struct CUstream_st* CUstream;
 typedef struct CUevent_st* CUevent;
 typedef struct CUmod_st* CUmodule;
@@ -39,6 +40,10 @@ enum {
   CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT = 2,
   CU_MEMORYTYPE_HOST = 1,
   CU_MEMORYTYPE_DEVICE = 2,
+  CU_MEMORYTYPE_ARRAY = 3,
+  CU_AD_FORMAT_UNSIGNED_INT8 = 1,
+  CU_AD_FORMAT_FLOAT = 0x20,
+  CU_MEM_ATTACH_GLOBAL = 1,
   CU_STREAM_NON_BLOCKING = 1,
   CU_EVENT_BLOCKING_SYNC = 1,
   CU_EVENT_DISABLE_TIMING = 2,
@@ -53,16 +58,22 @@ typedef struct {
   int srcMemoryType;
   const void* srcHost;
   CUdeviceptr srcDevice;
-  void* srcArray;
+  CUarray srcArray;
   size_t srcPitch;
   size_t dstXInBytes, dstY;
   int dstMemoryType;
   void* dstHost;
   CUdeviceptr dstDevice;
-  void* dstArray;
+  CUarray dstArray;
   size_t dstPitch;
   size_t WidthInBytes, Height;
 } CUDA_MEMCPY2D;
+
+typedef struct {
+  size_t Width, Height;
+  int Format;
+  unsigned NumChannels;
+} CUDA_ARRAY_DESCRIPTOR;
 
 // F(name, symbol, parameters): `symbol` is what cuda.h makes of `name`.
 #define CUDA_FUNCTIONS(F)                                                                                \
@@ -77,6 +88,9 @@ typedef struct {
   F(cuMemGetInfo, cuMemGetInfo_v2, (size_t*, size_t*))                                                   \
   F(cuMemAlloc, cuMemAlloc_v2, (CUdeviceptr*, size_t))                                                   \
   F(cuMemAllocPitch, cuMemAllocPitch_v2, (CUdeviceptr*, size_t*, size_t, size_t, unsigned))              \
+  F(cuMemAllocManaged, cuMemAllocManaged, (CUdeviceptr*, size_t, unsigned))                              \
+  F(cuArrayCreate, cuArrayCreate_v2, (CUarray*, const CUDA_ARRAY_DESCRIPTOR*))                           \
+  F(cuArrayDestroy, cuArrayDestroy, (CUarray))                                                           \
   F(cuMemFree, cuMemFree_v2, (CUdeviceptr))                                                              \
   F(cuMemAllocHost, cuMemAllocHost_v2, (void**, size_t))                                                 \
   F(cuMemFreeHost, cuMemFreeHost, (void*))                                                               \

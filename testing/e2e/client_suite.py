@@ -27,6 +27,7 @@ PROGRAMS = [
     ["load_module"],
     ["memory_info"],
     ["newer_calls"],
+    ["managed_memory"],
     ["refused_kernel"],
     ["cudart.py"],
     ["static_cudart.py"],

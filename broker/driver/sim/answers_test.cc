@@ -127,6 +127,16 @@ TEST_P(ProfileAnswersTest, AListWithAnUnknownIndexOrTooLongIsRefused) {
   EXPECT_EQ(guest_.Control(TestGuest::kSubdevice, 0x20801303, params), NV_ERR_INVALID_ARGUMENT);
 }
 
+TEST_P(ProfileAnswersTest, ChannelsStayEnabled) {
+  Buffer params(536);
+  Put<uint32_t>(params, 4, 1);
+  EXPECT_EQ(guest_.Control(TestGuest::kSubdevice, 0x2080110b, params), NV_OK);
+  Put<uint8_t>(params, 0, 1);
+  EXPECT_EQ(guest_.Control(TestGuest::kSubdevice, 0x2080110b, params), NV_ERR_NOT_SUPPORTED);
+  Put<uint32_t>(params, 4, 65);
+  EXPECT_EQ(guest_.Control(TestGuest::kSubdevice, 0x2080110b, params), NV_ERR_INVALID_ARGUMENT);
+}
+
 TEST_P(ProfileAnswersTest, TheClassListHoldsOneComputeAndOneUsermodeClassThatCanBeMade) {
   Buffer params(644);
   ASSERT_EQ(guest_.Control(TestGuest::kDevice, 0x800292, params), NV_OK);

@@ -81,6 +81,7 @@ NvStatus GpuGetClasslist(ControlContext& context);
 NvStatus GpuGetClasslistV2(ControlContext& context);
 NvStatus GpuGetBrandCaps(ControlContext& context);
 NvStatus SystemGetNumHeads(ControlContext& context);
+NvStatus FifoDisableChannels(ControlContext& context);
 NvStatus FifoGetChannellist(ControlContext& context);
 NvStatus GetClassEngineid(ControlContext& context);
 NvStatus GetWorkSubmitToken(ControlContext& context);

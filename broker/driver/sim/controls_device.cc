@@ -41,6 +41,14 @@ NvStatus SystemGetNumHeads(ControlContext& context) {
   return NV_OK;
 }
 
+NvStatus FifoDisableChannels(ControlContext& context) {
+  // {bDisable, numChannels, ...}. No channel is ever disabled here, so that enabling them is done. One that
+  // is to be disabled would execute on: that is refused.
+  constexpr uint32_t NV2080_CTRL_FIFO_DISABLE_CHANNELS_MAX_ENTRIES = 64;
+  if (context.params.U32(4) > NV2080_CTRL_FIFO_DISABLE_CHANNELS_MAX_ENTRIES) return NV_ERR_INVALID_ARGUMENT;
+  return (context.params.U32(0) & 0xff) != 0 ? NV_ERR_NOT_SUPPORTED : NV_OK;
+}
+
 NvStatus FifoGetChannellist(ControlContext& context) {
   // {numChannels, pChannelHandleList, pChannelList}: handles in, hardware channel ids out.
   Bytes handles = context.Child(8), ids = context.Child(16);
