@@ -180,7 +180,7 @@ constexpr Answer kAnswers[] = {
     {0x208001ae, 1, kZero, "NV2080_CTRL_CMD_GPU_GET_DRAIN_AND_RESET_STATUS",
      "nvidia-smi -q: no drain and reset recommended"},
     {0x20800301, 20, kOk, "NV2080_CTRL_CMD_EVENT_SET_NOTIFICATION",
-     "ctrl2080event.h: of what it enables only interrupts of engines happen here, and those need no enabling"},
+     "ctrl2080event.h: what it enables never happens here; interrupts of engines need no enabling"},
     {0x20800403, 8, kCode, "NV2080_CTRL_CMD_TIMER_GET_TIME",
      "ctrl2080timer.h: nanoseconds", false, TimerGetTime},
     {0x20800406, 264, kCode, "NV2080_CTRL_CMD_TIMER_GET_GPU_CPU_TIME_CORRELATION_INFO",
