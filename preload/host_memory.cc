@@ -78,7 +78,7 @@ uint32_t StatusOfNew(const Mapping& mapping, uint64_t begin, uint64_t end) {
 constinit thread_local int g_fork_pipe[2] = {-1, -1};
 
 // A child that another thread made without handlers (clone) in the same moment holds the pipe as well, and
-// hides the hang-up. A gigabyte is copied in less than a second.
+// hides the hang-up. A gigabyte is copied in about a second.
 constexpr int kForkTimeoutMs = 10'000;
 
 void ClosePipe(int end) {
