@@ -25,6 +25,16 @@ class AddressSpace {
   // Takes away what lies in [base, base + length); mappings that reach beyond keep the rest.
   void Unmap(uint64_t base, uint64_t length);
 
+  // Sets [*base, *base + length) aside for a virtual allocation: at `*base` when `fixed`, else at a free
+  // place of the driver's choice, which becomes `*base`. NO_MEMORY when it is taken, or there is no such
+  // place.
+  NvStatus Reserve(bool fixed, uint64_t length, uint64_t* base);
+  // Ends the reservation that starts at `base`, and what is mapped in it.
+  void Release(uint64_t base);
+
+  // A free place in [low, high) that nothing is mapped to; NO_MEMORY when there is none.
+  NvStatus FindUnmapped(uint64_t low, uint64_t high, uint64_t length, uint64_t* base) const;
+
   // The bytes at `address`, as much of `length` as one mapping holds; empty where nothing is mapped, or the
   // machine cannot provide the memory.
   std::span<uint8_t> Resolve(uint64_t address, uint64_t length);
@@ -36,8 +46,13 @@ class AddressSpace {
     uint64_t offset;
   };
 
+  // The end of the first mapping, or reservation, that overlaps [base, base + length); 0 when there is none.
+  uint64_t MappingInTheWay(uint64_t base, uint64_t length) const;
+  uint64_t ReservationInTheWay(uint64_t base, uint64_t length) const;
+
   BackingCount& backings_;
-  std::map<uint64_t, Mapping> mappings_;  // by base; never overlapping
+  std::map<uint64_t, Mapping> mappings_;       // by base; never overlapping
+  std::map<uint64_t, uint64_t> reservations_;  // base -> length; never overlapping
 };
 
 }  // namespace nvshim::broker::sim

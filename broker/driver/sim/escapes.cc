@@ -37,8 +37,8 @@ constexpr Escape kEscapes[] = {
     {NV_ESC_RM_MAP_MEMORY, 56, false, Nodes::kCtl, 40, RmMapMemory},
     {NV_ESC_RM_UNMAP_MEMORY, 32, false, Nodes::kCtl, 24, RmUnmapMemory},
     {0x52, 16, false, Nodes::kEither, 12, nullptr},  // NV_ESC_RM_GET_EVENT_DATA: no event carries data
-    {0x57, 56, false, Nodes::kCtl, 48, nullptr},     // NV_ESC_RM_MAP_MEMORY_DMA: libcuda maps through UVM
-    {0x58, 40, false, Nodes::kCtl, 32, nullptr},     // NV_ESC_RM_UNMAP_MEMORY_DMA
+    {NV_ESC_RM_MAP_MEMORY_DMA, 56, false, Nodes::kCtl, 48, RmMapMemoryDma},
+    {NV_ESC_RM_UNMAP_MEMORY_DMA, 40, false, Nodes::kCtl, 32, RmUnmapMemoryDma},
     {NV_ESC_RM_UPDATE_DEVICE_MAPPING_INFO, 40, false, Nodes::kCtl, 32, RmUpdateDeviceMappingInfo},
     {NV_ESC_CARD_INFO, 72, true, Nodes::kCtl, kErrno, CardInfo},
     {NV_ESC_REGISTER_FD, 4, false, Nodes::kEither, kErrno, RegisterFd},

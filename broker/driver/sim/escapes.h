@@ -43,6 +43,8 @@ NvStatus RmVidHeapControl(EscapeContext& context, Bytes params);
 NvStatus RmMapMemory(EscapeContext& context, Bytes params);
 NvStatus RmUnmapMemory(EscapeContext& context, Bytes params);
 NvStatus RmUpdateDeviceMappingInfo(EscapeContext& context, Bytes params);
+NvStatus RmMapMemoryDma(EscapeContext& context, Bytes params);  // rm_memory_dma.cc
+NvStatus RmUnmapMemoryDma(EscapeContext& context, Bytes params);
 NvStatus CardInfo(EscapeContext& context, Bytes params);  // frontend.cc
 NvStatus RegisterFd(EscapeContext& context, Bytes params);
 NvStatus AllocOsEvent(EscapeContext& context, Bytes params);

@@ -24,6 +24,8 @@ inline constexpr size_t kBackingsMax = 32768;
 inline constexpr size_t kWindowsMax = 32768;
 // Keys of live CPU mappings of one memory object; real programs map an object once or twice.
 inline constexpr size_t kMappingsPerObjectMax = 64;
+// Mappings by NV_ESC_RM_MAP_MEMORY_DMA of one object: each costs a search when it is undone.
+inline constexpr size_t kDmaMappingsPerObjectMax = 1024;
 // One system-memory or virtual object: a sparse memfd costs nothing until touched, but its size must stay
 // sane.
 inline constexpr uint64_t kObjectBytesMax = 1ull << 46;

@@ -102,10 +102,11 @@ struct Memory {
   uint64_t offset = 0;  // video: physical; virtual: GPU address
   uint32_t gpu = 0;
   VideoCharge charge;
-  std::shared_ptr<Backing> backing;  // null until mapped
-  uint64_t backing_offset = 0;       // of the first byte; not 0 in files that span an address space
-  HostWindow window;                 // empty until the engine asks
-  std::shared_ptr<HostRange> host;   // of kHost, in place of backing and window
+  std::shared_ptr<void> reservation;  // of virtual memory: keeps its place in an address space
+  std::shared_ptr<Backing> backing;   // null until mapped
+  uint64_t backing_offset = 0;        // of the first byte; not 0 in files that span an address space
+  HostWindow window;                  // empty until the engine asks
+  std::shared_ptr<HostRange> host;    // of kHost, in place of backing and window
 
   // What the engine sees of it, from the first byte to the last; empty when it has no bytes, or the machine
   // is short of descriptors or address space.

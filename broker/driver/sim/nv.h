@@ -23,6 +23,7 @@ inline constexpr NvStatus NV_ERR_INVALID_EVENT = 0x28;
 inline constexpr NvStatus NV_ERR_INVALID_LIMIT = 0x2e;
 inline constexpr NvStatus NV_ERR_INVALID_OBJECT = 0x31;
 inline constexpr NvStatus NV_ERR_INVALID_OBJECT_PARENT = 0x36;
+inline constexpr NvStatus NV_ERR_INVALID_OFFSET = 0x37;
 inline constexpr NvStatus NV_ERR_INVALID_STATE = 0x40;
 inline constexpr NvStatus NV_ERR_NO_MEMORY = 0x51;
 inline constexpr NvStatus NV_ERR_NOT_SUPPORTED = 0x56;
@@ -41,6 +42,7 @@ inline constexpr uint32_t NV01_EVENT_KERNEL_CALLBACK_EX = 0x007e;
 inline constexpr uint32_t NV01_MEMORY_SYSTEM = 0x003e;
 inline constexpr uint32_t NV01_MEMORY_LOCAL_USER = 0x0040;
 inline constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = 0x0071;
+inline constexpr uint32_t NV01_MEMORY_VIRTUAL = 0x0070;
 inline constexpr uint32_t NV50_MEMORY_VIRTUAL = 0x50a0;
 inline constexpr uint32_t NV01_DEVICE_0 = 0x0080;
 inline constexpr uint32_t NV20_SUBDEVICE_0 = 0x2080;
@@ -55,6 +57,8 @@ inline constexpr uint32_t NV_ESC_RM_SHARE = 0x35;
 inline constexpr uint32_t NV_ESC_RM_VID_HEAP_CONTROL = 0x4a;
 inline constexpr uint32_t NV_ESC_RM_MAP_MEMORY = 0x4e;
 inline constexpr uint32_t NV_ESC_RM_UNMAP_MEMORY = 0x4f;
+inline constexpr uint32_t NV_ESC_RM_MAP_MEMORY_DMA = 0x57;
+inline constexpr uint32_t NV_ESC_RM_UNMAP_MEMORY_DMA = 0x58;
 inline constexpr uint32_t NV_ESC_RM_UPDATE_DEVICE_MAPPING_INFO = 0x5e;
 inline constexpr uint32_t NV_ESC_CARD_INFO = 200;
 inline constexpr uint32_t NV_ESC_REGISTER_FD = 201;
@@ -84,6 +88,9 @@ inline constexpr uint32_t NV2080_ENGINE_TYPE_COPY0 = 9, NV2080_ENGINE_TYPE_COPY9
 // NV0005_ALLOC_PARAMETERS.notifyIndex
 inline constexpr uint32_t NV01_EVENT_NONSTALL_INTR = 0x08000000;
 constexpr uint32_t Nv0005NotifyIndexIndex(uint32_t notify_index) { return notify_index & 0xffff; }
+
+// NVOS46 (NV_ESC_RM_MAP_MEMORY_DMA)
+inline constexpr uint32_t NVOS46_FLAGS_DMA_OFFSET_FIXED = 1 << 15;
 
 // NV0000_CTRL_CMD_CLIENT_GET_ADDR_SPACE_TYPE
 inline constexpr uint32_t kAddrSpaceSysmem = 1;

@@ -24,6 +24,7 @@
 #include "broker/driver/sim/address_space.h"
 #include "broker/driver/sim/channels.h"
 #include "broker/driver/sim/class_rules.h"
+#include "broker/driver/sim/dma_mappings.h"
 #include "broker/driver/sim/memory.h"
 #include "broker/driver/sim/nv.h"
 #include "broker/driver/sim/os_events.h"
@@ -47,6 +48,7 @@ struct Object {
   uint32_t engine_type = 0;                          // of channel groups: NV2080_ENGINE_TYPE_*
   std::shared_ptr<EventListener> listener;           // of events
   uint64_t channel_group = 0;                        // of channel groups; see SimChannel::group
+  DmaMappings dma_mappings;                          // of memory and virtual memory
   absl::flat_hash_map<uint64_t, uint64_t> mappings;  // CPU mappings: key address -> length
 };
 

@@ -13,8 +13,6 @@ namespace nvshim::broker::sim {
 namespace {
 
 constexpr uint64_t kPageBytes = 4096;
-// Where RM starts handing out GPU virtual addresses when the caller names none.
-constexpr uint64_t kVirtualBase = 0x1'2000'0000;
 // Mapping keys: a range of their own, page apart, so that a mix-up with an address is visible.
 constexpr uint64_t kMappingKeyBase = 0x6e76'0000'0000;
 
@@ -24,9 +22,38 @@ constexpr uint64_t RoundUp(uint64_t value, uint64_t step) { return (value + step
 struct MemoryRequest {
   MemoryType type;
   uint64_t size_bytes;
-  bool fixed_address;
-  uint64_t address;
+  bool fixed_address = false;
+  uint64_t address = 0;
+  // Of virtual memory: where its addresses are set aside; null: nowhere.
+  std::shared_ptr<AddressSpace> space = nullptr;
 };
+
+// The space of the object `handle`, or for 0 the one that the device has for those who name none. Null when
+// there is no such object.
+std::shared_ptr<AddressSpace> SpaceFor(Machine& machine, Client& client, const Object& below,
+                                       uint32_t handle) {
+  if (handle != 0) {
+    const Object* object = client.Find(handle);
+    return object == nullptr ? nullptr : object->address_space;
+  }
+  Object* device = client.Find(below.parent);
+  while (device != nullptr && device->kind != Kind::kDevice) device = client.Find(device->parent);
+  if (device == nullptr) return nullptr;
+  if (device->address_space == nullptr)
+    device->address_space = std::make_shared<AddressSpace>(machine.backings);
+  return device->address_space;
+}
+
+NvStatus ReserveAddresses(const MemoryRequest& request, Memory& memory) {
+  memory.offset = request.address;
+  if (request.space == nullptr) return NV_OK;
+  const NvStatus status = request.space->Reserve(request.fixed_address, memory.size_bytes, &memory.offset);
+  if (status != NV_OK) return status;
+  memory.reservation = std::shared_ptr<void>(
+      request.space.get(),
+      [space = request.space, base = memory.offset](void* /*space*/) { space->Release(base); });
+  return NV_OK;
+}
 
 NvStatus GiveMemory(Machine& machine, Object& object, const MemoryRequest& request) {
   if (request.size_bytes == 0 || request.size_bytes > kObjectBytesMax) return NV_ERR_INVALID_LIMIT;
@@ -39,10 +66,19 @@ NvStatus GiveMemory(Machine& machine, Object& object, const MemoryRequest& reque
     if (!memory->charge) return NV_ERR_NO_MEMORY;
     memory->offset = memory->charge.offset();
   } else if (request.type == MemoryType::kVirtual) {
-    memory->offset = request.fixed_address ? request.address : kVirtualBase;
+    if (const NvStatus status = ReserveAddresses(request, *memory); status != NV_OK) return status;
   }
   object.memory = std::move(memory);
   return NV_OK;
+}
+
+// Virtual memory lives in an address space, and not longer than it.
+NvStatus FindSpace(Machine& machine, Client& client, Object& object, uint32_t handle,
+                   MemoryRequest* request) {
+  request->space = SpaceFor(machine, client, object, handle);
+  if (request->space == nullptr) return NV_ERR_OBJECT_NOT_FOUND;
+  object.address_space = request->space;
+  return handle == 0 ? NV_OK : machine.tree.AddNeed(client, object, handle);
 }
 
 MemoryType TypeOf(uint32_t flags, uint32_t attr, Kind kind) {
@@ -75,13 +111,13 @@ NvStatus AllocSize(EscapeContext& context, Client& client, Bytes params) {
   NvStatus status = context.machine.tree.Allocate(client, params.U32(4), params.U32(alloc_size::kMemory),
                                                   *FindClass(ClassOf(type)), &object);
   if (status != NV_OK) return status;
-  const MemoryRequest request{.type = type,
-                              .size_bytes = params.U64(alloc_size::kSize),
-                              .fixed_address = (flags & NVOS32_ALLOC_FLAGS_FIXED_ADDRESS_ALLOCATE) != 0,
-                              .address = params.U64(alloc_size::kOffset)};
-  status = GiveMemory(context.machine, *object, request);
-  if (status == NV_OK && type == MemoryType::kVirtual && params.U32(12) != 0)
-    status = context.machine.tree.AddNeed(client, *object, params.U32(12));  // hVASpace
+  MemoryRequest request{.type = type,
+                        .size_bytes = params.U64(alloc_size::kSize),
+                        .fixed_address = (flags & NVOS32_ALLOC_FLAGS_FIXED_ADDRESS_ALLOCATE) != 0,
+                        .address = params.U64(alloc_size::kOffset)};
+  if (type == MemoryType::kVirtual)
+    status = FindSpace(context.machine, client, *object, params.U32(12), &request);  // hVASpace
+  if (status == NV_OK) status = GiveMemory(context.machine, *object, request);
   if (status != NV_OK) {
     context.machine.tree.Free(client, object->handle);
     return status;
@@ -124,23 +160,30 @@ bool FileFits(const Memory& memory, const File& file) {
 
 NvStatus InitMemoryObject(Machine& machine, Client& client, Object& object, Bytes alloc_params) {
   if (object.kind == Kind::kOsDescMemory)
-    return GiveMemory(machine, object, {MemoryType::kHost, alloc_params.U64(24) + 1, false, 0});
-  if (object.class_number == 0x0070) {  // NV01_MEMORY_VIRTUAL: {offset, limit, hVASpace}
+    return GiveMemory(machine, object, {MemoryType::kHost, alloc_params.U64(24) + 1});
+  NvStatus status = NV_OK;
+  if (object.class_number == NV01_MEMORY_VIRTUAL) {  // {offset, limit, hVASpace}
     const uint64_t offset = alloc_params.U64(0), limit = alloc_params.U64(8);
     // A limit of 0 asks for the whole address space.
     const uint64_t size = limit > offset ? limit - offset + 1 : kObjectBytesMax;
-    return GiveMemory(machine, object, {MemoryType::kVirtual, std::min(size, kObjectBytesMax), true, offset});
+    MemoryRequest request{.type = MemoryType::kVirtual,
+                          .size_bytes = std::min(size, kObjectBytesMax),
+                          .fixed_address = true,
+                          .address = offset};
+    status = FindSpace(machine, client, object, alloc_params.U32(16), &request);
+    // Sets nothing aside: addresses are chosen when something is mapped.
+    request.space = nullptr;
+    return status == NV_OK ? GiveMemory(machine, object, request) : status;
   }
   // NV_MEMORY_ALLOCATION_PARAMS
   const uint32_t flags = alloc_params.U32(8);
-  const MemoryRequest request{.type = TypeOf(flags, alloc_params.U32(24), object.kind),
-                              .size_bytes = alloc_params.U64(64),
-                              .fixed_address = (flags & NVOS32_ALLOC_FLAGS_FIXED_ADDRESS_ALLOCATE) != 0,
-                              .address = alloc_params.U64(80)};
-  NvStatus status = GiveMemory(machine, object, request);
-  const uint32_t address_space = alloc_params.U32(108);  // hVASpace
-  if (status == NV_OK && request.type == MemoryType::kVirtual && address_space != 0)
-    status = machine.tree.AddNeed(client, object, address_space);
+  MemoryRequest request{.type = TypeOf(flags, alloc_params.U32(24), object.kind),
+                        .size_bytes = alloc_params.U64(64),
+                        .fixed_address = (flags & NVOS32_ALLOC_FLAGS_FIXED_ADDRESS_ALLOCATE) != 0,
+                        .address = alloc_params.U64(80)};
+  if (request.type == MemoryType::kVirtual)
+    status = FindSpace(machine, client, object, alloc_params.U32(108), &request);  // hVASpace
+  if (status == NV_OK) status = GiveMemory(machine, object, request);
   if (status != NV_OK) return status;
   alloc_params.PutU64(64, object.memory->size_bytes);
   alloc_params.PutU64(80, object.memory->offset);
@@ -200,7 +243,7 @@ NvStatus RmAllocMemory(EscapeContext& context, Bytes params) {
   NvStatus status =
       context.machine.tree.Allocate(*client, params.U32(4), params.U32(8), *FindClass(class_number), &object);
   if (status != NV_OK) return status;
-  status = GiveMemory(context.machine, *object, {type, params.U64(32) + 1, false, 0});  // limit
+  status = GiveMemory(context.machine, *object, {type, params.U64(32) + 1});  // limit
   if (status == NV_OK && type == MemoryType::kHost) status = RegisterHostMemory(context, *object->memory);
   if (status != NV_OK) {
     context.machine.tree.Free(*client, object->handle);
