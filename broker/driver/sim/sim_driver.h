@@ -1,6 +1,6 @@
 // The simulated NVIDIA driver: RM's objects and answers for one machine of equal GPUs, with no GPU behind
-// them. Good enough for NVIDIA's own nvidia-smi and for libcuda's cuInit and device queries; it executes no
-// GPU work. Each call holds one lock, so calls may come from any thread. Callers are hostile: no call can
+// them. Good enough for NVIDIA's own nvidia-smi and libcuda; of GPU work it executes what needs no shader
+// program. Each call holds one lock, so calls may come from any thread. Callers are hostile: no call can
 // crash it or grow it beyond sim/limits.h.
 #ifndef BROKER_DRIVER_SIM_SIM_DRIVER_H_
 #define BROKER_DRIVER_SIM_SIM_DRIVER_H_
