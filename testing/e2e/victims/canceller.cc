@@ -7,6 +7,8 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 
+#include <initializer_list>
+
 #include "testing/e2e/victims/rm.h"
 
 namespace {
