@@ -58,11 +58,9 @@ class Writers {
  public:
   static constexpr int kThreads = 3;
 
-  Writers(const Region& region, uint64_t pages) : region_(region), pages_(pages) {
-    for (int i = 0; i < kThreads; ++i) {
-      counts_.emplace_back(region.pages);
-      threads_.emplace_back([this, i] { Run(i); });
-    }
+  Writers(const Region& region, uint64_t pages)
+      : region_(region), pages_(pages), counts_(kThreads, std::vector<uint64_t>(region.pages)) {
+    for (int i = 0; i < kThreads; ++i) threads_.emplace_back([this, i] { Run(i); });
   }
   void MoveTo(uint64_t page) { first_.store(page); }
   // Once every thread has been through all pages since the call.
