@@ -178,6 +178,7 @@ static void WaitForValue(const Work* work) {
   CHECK(cuMemAlloc(&device, kBytes));
   CHECK(cuMemAlloc(&flag, sizeof(value)));
   CHECK(cuMemcpyHtoD(flag, &none, sizeof(none)));
+  CHECK(cuCtxSynchronize());  // a copy this small is only queued so far, and the streams do not wait for it
   CHECK(wait(reader, flag, value, 1));  // until it is equal
   CHECK(cuMemcpyDtoHAsync(work->received, device, kBytes, reader));
   if (cuStreamQuery(reader) != CUDA_ERROR_NOT_READY) Fail("a stream does not wait for a value");
