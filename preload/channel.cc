@@ -75,11 +75,7 @@ bool Channel::Intact() const {
 }
 
 void Channel::RingDoorbell() {
-  const uint64_t one = 1;
-  if (IdentityOfFd(doorbell_fd_) != doorbell_identity_ ||
-      Syscall(SYS_write, doorbell_fd_, &one, sizeof(one)) == -EBADF) {
-    MarkLost();
-  }
+  if (IdentityOfFd(doorbell_fd_) != doorbell_identity_ || SignalEventFd(doorbell_fd_) == -EBADF) MarkLost();
 }
 
 bool Channel::HungUp() {

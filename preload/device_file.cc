@@ -112,13 +112,12 @@ void Replace(const FdSite& site, int received_fd, bool doorbell) {
 
 bool MadeOsEvent(const File& file, uint32_t request, int error) {
   return error == 0 && (file.device_class == DeviceClass::kCtl || file.device_class == DeviceClass::kGpu) &&
-         abi::IocType(request) == abi::kEscapeType && abi::IocNumber(request) == abi::kAllocOsEventNumber;
+         abi::IsEscape(request, abi::kAllocOsEventNumber);
 }
 
 // Remembers the ctl file to which a GPU file was registered.
 void NoteRegistration(Session& session, uint32_t request, std::span<const FileReference> files) {
-  constexpr uint32_t kRegisterFd = 201;  // NV_ESC_REGISTER_FD (nv-ioctl-numbers.h)
-  if (abi::IocType(request) == abi::kEscapeType && abi::IocNumber(request) == kRegisterFd && !files.empty())
+  if (abi::IsEscape(request, abi::kRegisterFdNumber) && !files.empty())
     session.registered_ctl.store(files[0].file_id, std::memory_order_relaxed);
 }
 

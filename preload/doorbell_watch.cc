@@ -90,9 +90,8 @@ void DoorbellWatch::Add(uint64_t address, uint64_t size_bytes) {
   // The new page is not protected yet: the worker must not believe so.
   if (state_->load(std::memory_order_acquire) == wire::kDoorbellNone) return;  // nor does it
   state_->store(wire::kDoorbellOpen, std::memory_order_release);
-  const uint64_t one = 1;
-  if (IdentityOfFd(kick_fd_) == kick_identity_) Syscall(SYS_write, kick_fd_, &one, sizeof(one));
-  Ring();
+  if (IdentityOfFd(kick_fd_) == kick_identity_) SignalEventFd(kick_fd_);
+  SignalEventFd(bell_fd_);
 }
 
 void DoorbellWatch::CloseInChild() {
@@ -151,7 +150,7 @@ void DoorbellWatch::Run() {
     // In this order: who hears the bell must not believe that the next store will be told too, and the worker
     // can wake up while the program's thread goes on.
     SetOpen();
-    Ring();
+    SignalEventFd(bell_fd_);
     LiftProtection();
   }
 }
@@ -198,11 +197,6 @@ void DoorbellWatch::Wait() {
   uffd_msg message;
   while (Syscall(SYS_read, fault_fd_, &message, sizeof(message)) > 0) {
   }
-}
-
-void DoorbellWatch::Ring() {
-  const uint64_t one = 1;
-  Syscall(SYS_write, bell_fd_, &one, sizeof(one));
 }
 
 }  // namespace nvshim::preload

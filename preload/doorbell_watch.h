@@ -50,7 +50,6 @@ class DoorbellWatch {
   void SetOpen();
   void LiftProtection();
   void Wait();
-  void Ring();
 
   std::atomic<uint32_t>* state_ = nullptr;
   int bell_fd_ = -1;

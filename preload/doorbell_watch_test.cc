@@ -52,23 +52,26 @@ class DoorbellWatchTest : public ::testing::Test {
     world_->watch.Add(reinterpret_cast<uint64_t>(page), kPageSizeBytes);
     return static_cast<volatile uint32_t*>(page);
   }
-  bool Await(uint32_t state) {
+  // True when `condition` has become so; false after a time that no working watch takes.
+  template <typename Condition>
+  static bool Await(Condition condition) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (world_->state.load() != state) {
+    while (!condition()) {
       if (std::chrono::steady_clock::now() > deadline) return false;
       std::this_thread::yield();
     }
     return true;
   }
+  bool AwaitState(uint32_t state) {
+    return Await([&] { return world_->state.load() == state; });
+  }
   bool Arm() {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (world_->state.load() != wire::kDoorbellArmed) {
-      if (std::chrono::steady_clock::now() > deadline) return false;
+    const bool armed = Await([this] {
       Ask();
-      std::this_thread::yield();
-    }
+      return world_->state.load() == wire::kDoorbellArmed;
+    });
     TakeRings();
-    return true;
+    return armed;
   }
   void Ask() {
     uint32_t open = wire::kDoorbellOpen;
@@ -125,7 +128,7 @@ TEST_F(DoorbellWatchTest, PagesThatAreGoneDoNotKeepTheOthersFromBeingArmed) {
 
 TEST_F(DoorbellWatchTest, MorePagesThanItWatchesEndTheWatching) {
   for (int i = 0; i < 17; ++i) MapPage();
-  EXPECT_TRUE(Await(wire::kDoorbellNone));
+  EXPECT_TRUE(AwaitState(wire::kDoorbellNone));
   volatile uint32_t* page = MapPage();
   *page = 1;  // and no store hangs
   Ask();

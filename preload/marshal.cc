@@ -20,10 +20,6 @@ struct Xfer {
 };
 static_assert(sizeof(Xfer) == 16);
 
-// _IOWR: both directions, as all escapes.
-constexpr uint32_t EscapeCommand(uint32_t number, uint32_t size) {
-  return 3u << 30 | size << 16 | abi::kEscapeType << 8 | number;
-}
 constexpr uint32_t kIocSizeMax = 0x3fff;
 
 // No program has memory in its first page: a pointer there is a NULL with an offset.
@@ -139,13 +135,13 @@ const abi::Spec* FindEscape(const abi::Table& table, uint32_t command) {
 
 // Replaces an NV_ESC_IOCTL_XFER_CMD by the request inside it.
 int UnwrapXfer(uint32_t* command, void** argument) {
-  if (abi::IocType(*command) != abi::kEscapeType || abi::IocNumber(*command) != kXferNumber) return 0;
+  if (!abi::IsEscape(*command, kXferNumber)) return 0;
   if (abi::IocSize(*command) != sizeof(Xfer)) return EINVAL;
   if (reinterpret_cast<uint64_t>(*argument) < kFirstAddress) return EFAULT;
   Xfer xfer;
   std::memcpy(&xfer, *argument, sizeof(xfer));
   if (xfer.number > 0xff || xfer.number == kXferNumber || xfer.size > kIocSizeMax) return EINVAL;
-  *command = EscapeCommand(xfer.number, xfer.size);
+  *command = abi::EscapeCommand(xfer.number, xfer.size);
   *argument = reinterpret_cast<void*>(xfer.argument);
   return 0;
 }

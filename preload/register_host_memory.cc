@@ -29,8 +29,7 @@ void FreeObject(Session& session, const GatheredCall& made) {
       abi::nvos00::kRoot == abi::nvos02::kRoot && abi::nvos00::kObjectOld == abi::nvos02::kObjectNew,
       "NVOS00 begins as NVOS02 does: client, parent, object");
   std::memcpy(params, made.buffers[0].address, abi::nvos00::kStatus);
-  constexpr uint32_t kCommand =
-      3u << 30 | abi::nvos00::kSize << 16 | abi::kEscapeType << 8 | abi::kFreeNumber;
+  constexpr uint32_t kCommand = abi::EscapeCommand(abi::kFreeNumber, abi::nvos00::kSize);
   GatheredCall call;
   if (Gather(*session.table, DeviceClass::kCtl, kCommand, params, &call) == 0)
     CallIoctl(session, session.registered_ctl.load(std::memory_order_relaxed), call, {});
@@ -59,8 +58,7 @@ Answer RegisterInTurn(Session& session, uint32_t file_id, GatheredCall& call) {
 }  // namespace
 
 bool RegistersHostMemory(const GatheredCall& call) {
-  return abi::IocType(call.command) == abi::kEscapeType &&
-         abi::IocNumber(call.command) == abi::kAllocMemoryNumber &&
+  return abi::IsEscape(call.command, abi::kAllocMemoryNumber) &&
          abi::IocSize(call.command) == abi::nvos02::kSize &&
          Load<uint32_t>(call, abi::nvos02::kClass) == abi::kClassOsDescriptor;
 }

@@ -55,6 +55,12 @@ inline void FutexWake(std::atomic<uint32_t>* word, int count, int private_flag) 
   Syscall(SYS_futex, word, FUTEX_WAKE | private_flag, count, 0, 0, 0);
 }
 
+// Makes an eventfd readable. 0 or more, or a negative errno.
+inline long SignalEventFd(int fd) {
+  const uint64_t one = 1;
+  return Syscall(SYS_write, fd, &one, sizeof(one));
+}
+
 // True under a policy (seccomp) that somebody else made: asking for what it does not know may end the
 // program.
 inline bool IsFiltered() { return Syscall(SYS_prctl, PR_GET_SECCOMP) != 0; }

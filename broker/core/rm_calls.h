@@ -12,11 +12,11 @@ namespace nvshim::broker {
 
 // Escapes, by _IOC_NR.
 inline constexpr uint32_t NV_ESC_RM_ALLOC_MEMORY = abi::kAllocMemoryNumber;
-inline constexpr uint32_t NV_ESC_RM_FREE = 0x29;
+inline constexpr uint32_t NV_ESC_RM_FREE = abi::kFreeNumber;
 inline constexpr uint32_t NV_ESC_RM_ALLOC = 0x2b;
 inline constexpr uint32_t NV_ESC_RM_DUP_OBJECT = 0x34;
 inline constexpr uint32_t NV_ESC_RM_VID_HEAP_CONTROL = 0x4a;
-inline constexpr uint32_t NV_ESC_REGISTER_FD = 201;
+inline constexpr uint32_t NV_ESC_REGISTER_FD = abi::kRegisterFdNumber;
 
 // Of /dev/nvidia-uvm: from then on the guest may map the file (uvm_linux_ioctl.h).
 inline constexpr uint32_t UVM_INITIALIZE = 0x30000001;

@@ -1,4 +1,4 @@
-// The system calls are memfd_create with its seals, and mmap of a file over a piece of a reservation.
+// A window is a reservation with files mapped over its pieces.
 #include "broker/driver/host_memory.h"
 
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "broker/driver/sealed_memfd.h"
 #include "proto/abi/host_piece.h"
 
 namespace nvshim::broker {
@@ -55,11 +56,10 @@ std::shared_ptr<HostFile> HostFile::Make(HostMemoryCount& count) {
     errno = EMFILE;
     return nullptr;
   }
-  const int fd = memfd_create("nvshim-host", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  const int fd = MakeSealedMemfd("nvshim-host", abi::kHostFileBytes);
   if (fd < 0) return nullptr;
   struct stat status;
-  if (ftruncate(fd, static_cast<off_t>(abi::kHostFileBytes)) != 0 ||
-      fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0 || fstat(fd, &status) != 0) {
+  if (fstat(fd, &status) != 0) {
     const int error = errno;
     close(fd);
     errno = error;

@@ -79,6 +79,13 @@ inline constexpr uint32_t kEscapeType = 'F';
 constexpr uint32_t IocType(uint32_t command) { return (command >> 8) & 0xff; }
 constexpr uint32_t IocNumber(uint32_t command) { return command & 0xff; }
 constexpr uint32_t IocSize(uint32_t command) { return (command >> 16) & 0x3fff; }
+constexpr bool IsEscape(uint32_t command, uint32_t number) {
+  return IocType(command) == kEscapeType && IocNumber(command) == number;
+}
+// Both directions (_IOWR), as all escapes.
+constexpr uint32_t EscapeCommand(uint32_t number, uint32_t size) {
+  return 3u << 30 | size << 16 | kEscapeType << 8 | number;
+}
 
 // NVOS54_PARAMETERS (nvos.h), the struct of NV_ESC_RM_CONTROL; unchanged from 535 to 595.
 namespace nvos54 {
@@ -95,7 +102,8 @@ inline constexpr uint16_t kRoot = 0, kObjectParent = 4, kObjectNew = 8, kClass =
                           kMemory = 24, kLimit = 32, kStatus = 40, kFd = 48;
 inline constexpr uint32_t kSize = 56;
 }  // namespace nvos02
-inline constexpr uint32_t kAllocOsEventNumber = 0xce;
+inline constexpr uint32_t kRegisterFdNumber = 0xc9;             // NV_ESC_REGISTER_FD (nv-ioctl-numbers.h)
+inline constexpr uint32_t kAllocOsEventNumber = 0xce;           // NV_ESC_ALLOC_OS_EVENT
 inline constexpr uint32_t kClassOsDescriptor = 0x71;            // NV01_MEMORY_SYSTEM_OS_DESCRIPTOR (cl0071.h)
 inline constexpr uint32_t kNvos02AllocUserReadOnly = 1u << 21;  // NVOS02_FLAGS_ALLOC_USER_READ_ONLY (nvos.h)
 

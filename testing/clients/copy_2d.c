@@ -52,6 +52,24 @@ static void SetDestination(CUDA_MEMCPY2D* copy, const Place* place) {
   copy->dstPitch = place->pitch;
 }
 
+// The copy of what `copy` writes to host memory laid out as where it came from.
+static CUDA_MEMCPY2D Reversed(const CUDA_MEMCPY2D* copy, void* host) {
+  CUDA_MEMCPY2D back = {.srcXInBytes = copy->dstXInBytes,
+                        .srcY = copy->dstY,
+                        .srcMemoryType = copy->dstMemoryType,
+                        .srcDevice = copy->dstDevice,
+                        .srcArray = copy->dstArray,
+                        .srcPitch = copy->dstPitch,
+                        .dstXInBytes = copy->srcXInBytes,
+                        .dstY = copy->srcY,
+                        .dstMemoryType = CU_MEMORYTYPE_HOST,
+                        .dstHost = host,
+                        .dstPitch = copy->srcPitch,
+                        .WidthInBytes = copy->WidthInBytes,
+                        .Height = copy->Height};
+  return back;
+}
+
 static void Run(const CUDA_MEMCPY2D* copy, CUstream stream) {
   if (stream == NULL) {
     CHECK(cuMemcpy2DUnaligned(copy));  // cuMemcpy2D wants pitches that cuMemAllocPitch has chosen
@@ -88,14 +106,7 @@ static void RoundTrip(const Rectangle* rectangle, CUstream stream) {
   Compare("device memory", expected, seen, device_bytes);
 
   Fill(received, host_bytes, 3);
-  CUDA_MEMCPY2D back = {.srcMemoryType = CU_MEMORYTYPE_DEVICE,
-                        .srcDevice = device,
-                        .dstMemoryType = CU_MEMORYTYPE_HOST,
-                        .dstHost = received,
-                        .WidthInBytes = rectangle->width,
-                        .Height = rectangle->height};
-  SetSource(&back, at_device);
-  SetDestination(&back, at_host);
+  const CUDA_MEMCPY2D back = Reversed(&there, received);
   Run(&back, stream);
   unsigned char* wanted = Allocate(host_bytes);
   Fill(wanted, host_bytes, 3);
@@ -127,14 +138,7 @@ static void PitchedRoundTrip(size_t width, size_t height) {
                          .dstPitch = pitch,
                          .WidthInBytes = width,
                          .Height = height};
-  CUDA_MEMCPY2D back = {.srcMemoryType = CU_MEMORYTYPE_DEVICE,
-                        .srcDevice = device,
-                        .srcPitch = pitch,
-                        .dstMemoryType = CU_MEMORYTYPE_HOST,
-                        .dstHost = received,
-                        .dstPitch = width,
-                        .WidthInBytes = width,
-                        .Height = height};
+  const CUDA_MEMCPY2D back = Reversed(&there, received);
   CHECK(cuMemcpy2D(&there));
   CHECK(cuMemcpy2D(&back));
   Compare("host memory", sent, received, width * height);
@@ -158,13 +162,7 @@ static void ArrayRoundTrip(size_t width, size_t height, int format, unsigned cha
                          .dstArray = array,
                          .WidthInBytes = pitch,
                          .Height = height};
-  CUDA_MEMCPY2D back = {.srcMemoryType = CU_MEMORYTYPE_ARRAY,
-                        .srcArray = array,
-                        .dstMemoryType = CU_MEMORYTYPE_HOST,
-                        .dstHost = received,
-                        .dstPitch = pitch,
-                        .WidthInBytes = pitch,
-                        .Height = height};
+  CUDA_MEMCPY2D back = Reversed(&there, received);
   Fill(sent, bytes, width);
   CHECK(cuMemcpy2D(&there));
   CHECK(cuMemcpy2D(&back));

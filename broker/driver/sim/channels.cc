@@ -17,6 +17,12 @@ namespace {
 constexpr uint64_t kMethodsPerTurn = 4096, kMethodsPerRound = 8 * kMethodsPerTurn;
 constexpr uint64_t kBytesPerTurn = 1 << 20, kBytesPerRound = 4 * kBytesPerTurn;
 
+uint64_t RealTimeNs() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
 class SpaceHost final : public engine::Host {
  public:
   SpaceHost(AddressSpace& space, KernelLaunches& launches, const std::function<void(std::string_view)>& log)
@@ -25,11 +31,7 @@ class SpaceHost final : public engine::Host {
   std::span<uint8_t> Resolve(uint64_t address, uint64_t length) override {
     return space_.Resolve(address, length);
   }
-  uint64_t NowNs() override {
-    timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-  }
+  uint64_t NowNs() override { return RealTimeNs(); }
   // Told at the end of the turn: however many a guest asks for, its listeners are gone through once.
   void Interrupt() override { interrupted_ = true; }
   bool interrupted() const { return interrupted_; }
@@ -72,10 +74,7 @@ uint32_t ErrorOf(engine::Fault fault) {
 void NotifyError(std::span<uint8_t> notifier, engine::Fault fault) {
   constexpr size_t kNotificationBytes = 16;
   if (notifier.size() < kNotificationBytes) return;
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  const uint64_t time_ns =
-      static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+  const uint64_t time_ns = RealTimeNs();
   const uint32_t info32 = ErrorOf(fault);
   std::memcpy(notifier.data(), &time_ns, sizeof(time_ns));
   std::memcpy(notifier.data() + 8, &info32, sizeof(info32));

@@ -156,21 +156,21 @@ class ChannelsTest : public ::testing::Test {
     std::memcpy(memory_ + kFifo, &entry, 8);
     __atomic_store_n(reinterpret_cast<uint32_t*>(memory_ + userd_offset + 0x8c), 1, __ATOMIC_RELEASE);
   }
-  bool AwaitWord(uint64_t offset, uint32_t value) {
+  // True when `condition` has become so; false after a time that no working engine takes.
+  template <typename Condition>
+  static bool Await(Condition condition) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (__atomic_load_n(reinterpret_cast<uint32_t*>(memory_ + offset), __ATOMIC_ACQUIRE) != value) {
+    while (!condition()) {
       if (std::chrono::steady_clock::now() > deadline) return false;
       std::this_thread::yield();
     }
     return true;
   }
+  bool AwaitWord(uint64_t offset, uint32_t value) {
+    return Await([&] { return HasWord(offset, value); });
+  }
   bool AwaitSleep() {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (!driver_->engine_asleep()) {
-      if (std::chrono::steady_clock::now() > deadline) return false;
-      std::this_thread::yield();
-    }
-    return true;
+    return Await([this] { return driver_->engine_asleep(); });
   }
   bool HasWord(uint64_t offset, uint32_t value) {
     return __atomic_load_n(reinterpret_cast<uint32_t*>(memory_ + offset), __ATOMIC_ACQUIRE) == value;

@@ -1,4 +1,4 @@
-// memfd_create and its seals; the only file of the simulated driver that makes system calls for memory.
+// The only file of the simulated driver that makes system calls for memory.
 #include "broker/driver/sim/memory.h"
 
 #include <errno.h>
@@ -8,6 +8,7 @@
 
 #include <utility>
 
+#include "broker/driver/sealed_memfd.h"
 #include "broker/driver/sim/limits.h"
 
 namespace nvshim::broker::sim {
@@ -41,18 +42,9 @@ std::shared_ptr<Backing> Backing::Make(uint64_t size_bytes, BackingCount& count)
     errno = EMFILE;
     return nullptr;
   }
-  const int fd = memfd_create("nvshim-sim", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd < 0) return nullptr;
   const uint64_t rounded = (size_bytes + 4095) & ~uint64_t{4095};
-  // Sealed: a guest that shrank the file would make every other reader of it fault.
-  if (ftruncate(fd, static_cast<off_t>(rounded)) != 0 ||
-      fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    const int error = errno;
-    close(fd);
-    errno = error;
-    return nullptr;
-  }
-  return std::make_shared<Backing>(fd, count);
+  const int fd = MakeSealedMemfd("nvshim-sim", rounded);
+  return fd < 0 ? nullptr : std::make_shared<Backing>(fd, count);
 }
 
 Backing::~Backing() {

@@ -30,6 +30,7 @@ constexpr uint32_t InlineCompletion(uint32_t launch) { return (launch >> 4) & 3;
 constexpr uint32_t kCompletionSemaphore = 2;
 // SET_REPORT_SEMAPHORE_D and REPORT_SEMAPHORE_EXECUTE
 constexpr uint32_t kOperationMask = 3, kOperationRelease = 0, kOperationTrap = 3;
+constexpr uint32_t kFormatSigned = 1;  // of a reduction's payload; 0 is unsigned, the others floating point
 constexpr uint32_t kReportReduction = 1 << 3, kConditionalTrap = 1 << 19, kAwaken = 1 << 20,
                    kOneWord = 1 << 28;
 constexpr uint32_t kWideAwaken = 1 << 2, kWideStructureMask = 3 << 3, kWideReduction = 1 << 6,
@@ -42,9 +43,6 @@ constexpr uint32_t kInlineQmdBegin = 0x320, kInlineQmdEnd = kInlineQmdBegin + 4 
 // DEPENDENT_QMD_ACTION
 constexpr uint32_t kDependentSchedule = 1, kDependentInvalidateCopySchedule = 3,
                    kDependentDecrementDependence = 4;
-
-// Virtual addresses have 57 bits on Hopper, and no more on others.
-constexpr uint64_t kAddressUpperMask = 0x1ff'ffff;
 
 void SetUpper(uint64_t* address, uint64_t upper) { *address = upper << 32 | (*address & 0xffff'ffff); }
 void SetLower(uint64_t* address, uint32_t lower) { *address = (*address & ~uint64_t{0xffff'ffff}) | lower; }
@@ -142,49 +140,38 @@ Fault ComputeEngine::InlineData(Host& host, uint32_t data) {
 
 Fault ComputeEngine::Report(Host& host, uint32_t operation) {
   if ((operation & kConditionalTrap) != 0) return Fault::kUnsupported;
-  switch (operation & kOperationMask) {
-    case kOperationTrap:
-      host.Interrupt();
-      return Fault::kNone;
-    case kOperationRelease:
-      break;
-    default:
-      return Fault::kUnsupported;
-  }
-  const uint32_t format = operation >> 17 & 3;
-  if (format > 1) return Fault::kUnsupported;
-  const Fault fault = ReleaseSemaphore(host, {.address = report_,
-                                              .payload = report_payload_,
-                                              .timestamp = (operation & kOneWord) == 0,
-                                              .reduces = (operation & kReportReduction) != 0,
-                                              .reduction = ComputeReduction(operation >> 9),
-                                              .is_signed = format == 1});
-  if (fault == Fault::kNone && (operation & kAwaken) != 0) host.Interrupt();
-  return fault;
+  return Report(host, operation & kOperationMask, operation >> 17 & 3,
+                {.address = report_,
+                 .payload = report_payload_,
+                 .timestamp = (operation & kOneWord) == 0,
+                 .reduces = (operation & kReportReduction) != 0,
+                 .reduction = ComputeReduction(operation >> 9)},
+                (operation & kAwaken) != 0);
 }
 
 Fault ComputeEngine::WideReport(Host& host, uint32_t execute) {
   const uint32_t trap = execute & kWideTrapMask;
   if (trap != 0 && trap != kWideTrapUnconditional) return Fault::kUnsupported;
-  switch (execute & kOperationMask) {
-    case kOperationTrap:
-      host.Interrupt();
-      return Fault::kNone;
-    case kOperationRelease:
-      break;
-    default:
-      return Fault::kUnsupported;
+  return Report(host, execute & kOperationMask, execute >> 10 & 3,
+                {.address = wide_report_,
+                 .payload = wide_report_payload_,
+                 .wide = (execute & kWidePayload) != 0,
+                 .timestamp = (execute & kWideStructureMask) == 0,
+                 .reduces = (execute & kWideReduction) != 0,
+                 .reduction = ComputeReduction(execute >> 7)},
+                (execute & kWideAwaken) != 0 || trap != 0);
+}
+
+Fault ComputeEngine::Report(Host& host, uint32_t operation, uint32_t format, Release release,
+                            bool interrupts) {
+  if (operation == kOperationTrap) {
+    host.Interrupt();
+    return Fault::kNone;
   }
-  const uint32_t format = execute >> 10 & 3;
-  if (format > 1) return Fault::kUnsupported;
-  const Fault fault = ReleaseSemaphore(host, {.address = wide_report_,
-                                              .payload = wide_report_payload_,
-                                              .wide = (execute & kWidePayload) != 0,
-                                              .timestamp = (execute & kWideStructureMask) == 0,
-                                              .reduces = (execute & kWideReduction) != 0,
-                                              .reduction = ComputeReduction(execute >> 7),
-                                              .is_signed = format == 1});
-  if (fault == Fault::kNone && ((execute & kWideAwaken) != 0 || trap != 0)) host.Interrupt();
+  if (operation != kOperationRelease || format > kFormatSigned) return Fault::kUnsupported;
+  release.is_signed = format == kFormatSigned;
+  const Fault fault = ReleaseSemaphore(host, release);
+  if (fault == Fault::kNone && interrupts) host.Interrupt();
   return fault;
 }
 

@@ -48,6 +48,8 @@ class ComputeEngine {
   Fault InlineData(Host& host, uint32_t data);
   Fault Report(Host& host, uint32_t operation);
   Fault WideReport(Host& host, uint32_t execute);
+  // What both have in common: `format` is that of the reduction, `interrupts` asks for one after the release.
+  Fault Report(Host& host, uint32_t operation, uint32_t format, Release release, bool interrupts);
   Fault InlineQmdWord(Host& host, uint32_t word, uint32_t data);
   Fault Act(Host& host, uint64_t address, PcasAction action);
   Fault Launch(Host& host, uint64_t address, Qmd& qmd);

@@ -46,9 +46,8 @@ constexpr uint64_t kPieceCostBytes = 64;
 
 }  // namespace
 
-// Virtual addresses have 57 bits on Hopper, and no more on others.
 uint64_t CopyEngine::Address(uint32_t upper_method) const {
-  return uint64_t{Register(upper_method) & 0x1ff'ffff} << 32 | Register(upper_method + 4);
+  return uint64_t{Register(upper_method) & kAddressUpperMask} << 32 | Register(upper_method + 4);
 }
 
 uint64_t CopyEngine::Side::Address(uint64_t byte, uint64_t line, uint64_t* run) const {

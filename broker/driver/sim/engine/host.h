@@ -17,6 +17,9 @@ struct KernelLaunch {
   uint64_t program;      // GPU virtual address of its first instruction
 };
 
+// Virtual addresses have 57 bits on Hopper, and no more on others: of the upper of two registers these.
+inline constexpr uint32_t kAddressUpperMask = 0x1ff'ffff;
+
 class Host {
  public:
   virtual ~Host() = default;
