@@ -184,13 +184,20 @@ void Core::EndUse(Guest& guest, GuestId id, FileId file, Actions* actions) {
   CloseIfIdle(guest, id, *used, actions);
 }
 
+// The kernel module holds a reference from a registered file to its ctl file, so the clients of a ctl file
+// that the guest has closed live as long as a file that is registered to it.
 void Core::CloseIfIdle(Guest& guest, GuestId id, File& file, Actions* actions) {
-  if (!file.hung_up || file.calls_in_flight != 0) return;
+  if (!file.hung_up || file.calls_in_flight != 0 || file.registrants != 0) return;
+  const FileId registered_ctl = file.registered_ctl;
   guest.handles.FreeClientsOf(file.id);
   owners_.erase(file.driver_file);
   actions->push_back(DriverClose{file.driver_file});
   actions->push_back(ClosePlaceholder{id, file.id});
   guest.files.Remove(file.id);
+  File* ctl = guest.files.Find(registered_ctl);
+  if (ctl == nullptr) return;
+  --ctl->registrants;
+  CloseIfIdle(guest, id, *ctl, actions);
 }
 
 }  // namespace nvshim::broker

@@ -21,7 +21,16 @@ void TrimOriginal(PendingCall& pending) {
 }
 
 bool IsRegisterFd(const File& file, const PendingCall& pending) {
-  return file.node.device_class == DeviceClass::kGpu && pending.checked.spec->number == NV_ESC_REGISTER_FD;
+  const DeviceClass device_class = file.node.device_class;
+  return (device_class == DeviceClass::kGpu || device_class == DeviceClass::kCtl) &&
+         pending.checked.spec->number == NV_ESC_REGISTER_FD;
+}
+
+// A driver registers a file once; what says otherwise does not count twice.
+void Register(Guest& guest, File& file, FileId ctl) {
+  if (file.registered_ctl != FileId::kNone) return;
+  file.registered_ctl = ctl;
+  ++guest.files.Find(ctl)->registrants;
 }
 
 // Memory of the guest's own: no fd is named, but a file with the mmap context has to go back, whose pages
@@ -117,7 +126,7 @@ std::optional<Refusal> Core::AttachFiles(Guest& guest, const IoctlRequested& eve
   }
   if (IsRegisterFd(file, pending)) {
     const File* ctl = guest.files.Find(pending.named_file);
-    if (ctl->node.device_class != DeviceClass::kCtl)
+    if (ctl == &file || ctl->node.device_class != DeviceClass::kCtl || ctl->registered_ctl != FileId::kNone)
       return Refusal::Errno(Reason::kUnknownFile, EINVAL, call.command);
   }
   return std::nullopt;
@@ -188,7 +197,7 @@ void Core::On(DriverReturned event, Actions* actions) {
     FilterAnswer(*guest, pending->checked, pending->original, event.call);
     Record(guest->handles, pending->checked, pending->original,
            {file->id, process->pid_untrusted, pending->new_client, std::move(pending->memory)}, event.call);
-    if (IsRegisterFd(*file, *pending)) file->registered_ctl = pending->named_file;
+    if (IsRegisterFd(*file, *pending)) Register(*guest, *file, pending->named_file);
   }
   ToGuest(pending->checked, pending->original, succeeded, event.call);
   ReplyIoctl reply{event.token, pending->sequence, event.error, true, std::move(event.call)};

@@ -17,7 +17,8 @@ struct File {
   DeviceNode node{};
   DriverFileId driver_file = 0;
   FileId registered_ctl = FileId::kNone;  // NV_ESC_REGISTER_FD: clients of that ctl file may be used here
-  uint32_t calls_in_flight = 0;           // a file is closed when the last one has returned
+  uint32_t registrants = 0;      // files registered to this one; each keeps it open, as in the driver
+  uint32_t calls_in_flight = 0;  // a file is closed when the last one has returned
   bool hung_up = false;
   absl::flat_hash_set<ProcessId> holders;
 };

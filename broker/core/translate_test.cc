@@ -133,7 +133,7 @@ TEST_F(TranslateTest, AnAddressOfTheGuestIsTheGuestsInTheReply) {
 // Whatever the table says of a call, a driver that writes over everything leaks no number that stood in the
 // guest's place.
 TEST_F(TranslateTest, NoFieldThatIsTranslatedKeepsTheDriversValue) {
-  const FileId file = Open(kA);
+  const FileId file = Open(kA), named = Open(kA);
   const FileId uvm = Open(kA, kUvm);
   const uint32_t client = NewClient(kA, file);
   const auto check = [&](const abi::Spec& spec, const ReplyIoctl& reply, uint32_t segment) {
@@ -145,7 +145,7 @@ TEST_F(TranslateTest, NoFieldThatIsTranslatedKeepsTheDriversValue) {
   };
   const auto fill = [&](const abi::Spec& spec, Request& request, uint32_t segment) {
     for (const abi::FdField& fd : spec.fds)
-      request.U32(segment, fd.offset, 21).File(segment, fd.offset, file);
+      request.U32(segment, fd.offset, 21).File(segment, fd.offset, named);
     for (uint16_t offset : spec.clients) request.U32(segment, offset, client);
     for (uint16_t offset : spec.objects) request.U32(segment, offset, client);
   };
@@ -317,6 +317,28 @@ TEST_F(TranslateTest, OnlyACtlFileOfOnesOwnCanBeRegisteredTo) {
   EXPECT_TRUE(RefusedErrno(Call(kA, gpu, Request(kRegisterFd, 4).File(0, 0, foreign)), EINVAL));
   EXPECT_TRUE(RefusedErrno(Call(kA, gpu, Request(kRegisterFd, 4)), EINVAL));
   EXPECT_TRUE(RefusedErrno(Call(kA, gpu, Request(kRegisterFd, 4).File(1, 0, others)), EINVAL));
+}
+
+TEST_F(TranslateTest, ACtlFileLivesAsLongAsAFileThatIsRegisteredToIt) {
+  const FileId ctl = Open(kA), gpu = Open(kA, kGpu);
+  const uint32_t client = NewClient(kA, ctl);
+  Call(kA, gpu, Request(kRegisterFd, 4).File(0, 0, ctl));
+  Step(FileHungUp{kA, ctl});
+  EXPECT_EQ(CountOf<DriverClose>(actions_), 0u);
+  EXPECT_EQ(core_.Statistics(kA).clients, 1u);
+  Call(kA, gpu, Control(client, client, 0x201, 128));
+  EXPECT_TRUE(ReachedDriver());
+  Step(FileHungUp{kA, gpu});
+  EXPECT_EQ(CountOf<DriverClose>(actions_), 2u);
+  EXPECT_EQ(core_.Statistics(kA).clients, 0u);
+  EXPECT_EQ(core_.Statistics(kA).files, 0u);
+}
+
+TEST_F(TranslateTest, AFileThatIsRegisteredItselfCannotBeRegisteredTo) {
+  const FileId first = Open(kA), second = Open(kA), gpu = Open(kA, kGpu);
+  Call(kA, gpu, Request(kRegisterFd, 4).File(0, 0, first));
+  EXPECT_TRUE(RefusedErrno(Call(kA, first, Request(kRegisterFd, 4).File(0, 0, first)), EINVAL));
+  EXPECT_TRUE(RefusedErrno(Call(kA, second, Request(kRegisterFd, 4).File(0, 0, gpu)), EINVAL));
 }
 
 TEST_F(TranslateTest, AFailedRegistrationRegistersNothing) {
