@@ -77,8 +77,12 @@ class Driver {
   // that a guest may mmap at offset 0. EINVAL when `file` has no context.
   virtual MapResult Map(DriverFileId file) = 0;
 
-  // Closes the file; RM clients made on it are freed as the kernel module does.
+  // Closes the file; RM clients made on it are freed as the kernel module does, but not before the guest's
+  // mappings of their memory are gone.
   virtual void Close(DriverFileId file) = 0;
+
+  // Makes up for what Close had to put off, as far as it can. Returns how many files are still kept open.
+  virtual size_t Reap() { return 0; }
 
   // Doorbells of simulated GPUs; hardware sees its own. From AddDoorbell to RemoveDoorbell, whose return ends
   // all use, a guest process may give work by a store to a page that it got with MapResult::doorbell.

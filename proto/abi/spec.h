@@ -125,6 +125,12 @@ inline constexpr uint16_t kRoot = 0, kObjectParent = 4, kObjectOld = 8, kStatus 
 inline constexpr uint32_t kSize = 16;
 }  // namespace nvos00
 
+// NVOS33_PARAMETERS with the fd behind it (nv_ioctl_nvos33_parameters_with_fd), the struct of
+// NV_ESC_RM_MAP_MEMORY.
+namespace nvos33 {
+inline constexpr uint16_t kClient = 0, kDevice = 4, kMemory = 8, kStatus = 40, kFd = 48;
+}
+
 // NVOS21_PARAMETERS and NVOS64_PARAMETERS (nvos.h), the two structs of NV_ESC_RM_ALLOC. The first 24 bytes
 // agree.
 namespace nvos21 {

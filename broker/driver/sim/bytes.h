@@ -66,7 +66,7 @@ class Bytes {
       std::memcpy(bytes_.data() + offset, source.data(), source.size());
   }
 
-  std::span<const uint8_t> span() const { return bytes_; }
+  std::span<uint8_t> span() const { return bytes_; }
 
  private:
   std::span<uint8_t> bytes_;

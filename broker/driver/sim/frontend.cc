@@ -1,8 +1,6 @@
 // The escapes that the kernel module's frontend answers itself, without RM: version handshake, the list of
 // cards, which file belongs to which, event files.
-#include <algorithm>
-#include <string_view>
-
+#include "broker/driver/frontend_answers.h"
 #include "broker/driver/sim/escapes.h"
 #include "broker/driver/sim/limits.h"
 
@@ -65,31 +63,8 @@ NvStatus FreeOsEvent(EscapeContext& context, Bytes params) {
 }
 
 NvStatus CheckVersionStr(EscapeContext& context, Bytes params) {
-  constexpr uint32_t kStrict = 0, kRelaxed = '1', kQuery = '2';
-  constexpr size_t kTextOffset = 8, kTextBytes = 64;
-  const std::string& version = context.machine.version();
-  const auto field = params.Sub(kTextOffset, kTextBytes).span();
-  const std::string_view given(reinterpret_cast<const char*>(field.data()),
-                               std::find(field.begin(), field.end(), 0) - field.begin());
-  const auto major = [](std::string_view text) { return text.substr(0, text.find('.')); };
-  bool accepted = false;
-  switch (params.U32(0)) {
-    case kStrict:
-      accepted = given == version;
-      break;
-    case kRelaxed:
-      accepted = major(given) == major(version);
-      break;
-    case kQuery:
-      accepted = true;
-      break;
-    default:
-      break;
-  }
-  // The one answer that the module copies out on failure too: the client prints both versions.
-  params.PutU32(4, accepted ? 1 : 0);  // reply: recognised or not
-  params.PutString(kTextOffset, kTextBytes, version);
-  return accepted ? NV_OK : NV_ERR_INVALID_ARGUMENT;
+  return broker::CheckVersionStr(context.machine.version(), params.span()) == 0 ? NV_OK
+                                                                                : NV_ERR_INVALID_ARGUMENT;
 }
 
 NvStatus AttachGpusToFd(EscapeContext& context, Bytes params) {
@@ -111,9 +86,7 @@ NvStatus SysParams(EscapeContext& context, Bytes params) {
 }
 
 NvStatus NumaInfo(EscapeContext& context, Bytes params) {
-  params.Fill(0);
-  params.PutU32(0, ~0u);                            // nid: memory is not a NUMA node
-  params.PutU64(8, context.machine.memblock_size);  // status 0: disabled
+  broker::NumaInfo(context.machine.memblock_size, params.span());
   return NV_OK;
 }
 
