@@ -126,4 +126,11 @@ HostFiles::Registration HostFiles::Register(std::span<const uint8_t> list, uint6
   return {0, std::make_shared<HostRange>(std::move(resolved), count_), std::move(made)};
 }
 
+void HostFiles::Adopt(int fd) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) return;
+  auto file = std::make_shared<HostFile>(fd, status.st_ino, count_);
+  files_.try_emplace(file->inode(), std::move(file));
+}
+
 }  // namespace nvshim::broker

@@ -94,6 +94,9 @@ class HostFiles {
   // abi::kHostFilesMax are kept; other errors are the machine's.
   Registration Register(std::span<const uint8_t> list, uint64_t size_bytes);
 
+  // Keeps a file that somebody else made, unless it is kept already. Takes `fd` over.
+  void Adopt(int fd);
+
   // The guest will not hear of a file that was made.
   void Forget(const HostFile& made) { files_.erase(made.inode()); }
 

@@ -97,6 +97,11 @@ class SimDriverImpl final : public SimDriver {
     return engine_.asleep();
   }
 
+  void AdoptHostFile(DriverFileId file, int fd) override {
+    const std::lock_guard lock(mutex_);
+    if (File* ctl = machine_.FindFile(machine_.CtlFileOf(file))) ctl->host_files.Adopt(fd);
+  }
+
  private:
   int Dispatch(DriverFileId id, File& file, DriverCall& call) {
     sim::EscapeContext context{machine_, file, id, machine_.CtlFileOf(id), call};

@@ -41,6 +41,10 @@ class SimDriver : public Driver {
 
   // True while no channel has work and nobody looks for any.
   virtual bool engine_asleep() const = 0;
+
+  // For a fake kernel, whose callers name memory by address: `fd`, which it keeps, is of a host file that
+  // pieces of calls on `file` may name.
+  virtual void AdoptHostFile(DriverFileId file, int fd) = 0;
 };
 
 // InvalidArgument, with the list of what is known, for an unknown profile or version.
