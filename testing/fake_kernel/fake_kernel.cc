@@ -164,6 +164,7 @@ int FakeKernel::Open(const std::string& path, int flags) {
   const broker::OpenResult opened = sim_->Open(*node, static_cast<uint32_t>(flags));
   if (opened.error != 0) return -opened.error;
   const int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  last_fd_ = fd;
   files_[fd] = {++opened_, *node, opened.file};
   Note("open " + std::to_string(opened_) + " " + path + ((flags & O_NONBLOCK) != 0 ? " O_NONBLOCK" : ""));
   return fd;

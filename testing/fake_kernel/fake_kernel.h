@@ -36,7 +36,7 @@ struct FakeKernelOptions {
   std::function<void(const std::string&)> record;
 };
 
-class FakeKernel final : public broker::kernel::Kernel {
+class FakeKernel : public broker::kernel::Kernel {
  public:
   explicit FakeKernel(FakeKernelOptions options);
   ~FakeKernel() override;
@@ -51,6 +51,8 @@ class FakeKernel final : public broker::kernel::Kernel {
 
   // Makes an OS event on the file of `fd` happen.
   void Fire(int fd);
+  // The descriptor that Open returned last.
+  int last_fd() const { return last_fd_; }
 
  private:
   struct File {
@@ -74,6 +76,7 @@ class FakeKernel final : public broker::kernel::Kernel {
   const abi::Table* const table_;
   std::mutex mutex_;
   uint32_t opened_ = 0;
+  int last_fd_ = -1;
   std::map<int, File> files_;  // by descriptor
   int inotify_;
   std::map<int, int> open_memories_;  // by inotify watch: open files of that memory

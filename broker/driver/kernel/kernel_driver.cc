@@ -91,7 +91,10 @@ class KernelDriver final : public Driver {
     if (file.host_file != nullptr) return MapHostFile(file);
     // A file on which calls were made has clients, events or a registration behind it: a guest that got it
     // could go on making calls. UVM's have the ranges that the guest maps; there is no other way.
-    if (file.used && file.node.device_class != DeviceClass::kUvm) return {EPERM, -1};
+    if (file.node.device_class != DeviceClass::kUvm) {
+      if (file.used) return {EPERM, -1};
+      if (!file.has_context) return {EINVAL, -1};
+    }
     if (file.maps && !mappings_.Add(file.fd, *file.maps)) return {ENOMEM, -1};
     const int fd = fcntl(file.fd, F_DUPFD_CLOEXEC, 0);
     return fd < 0 ? MapResult{errno, -1} : MapResult{0, fd};
@@ -131,7 +134,8 @@ class KernelDriver final : public Driver {
     absl::flat_hash_set<uint32_t> clients = {};  // made on it
     std::unique_ptr<HostFiles> host_files = {};  // of a ctl file: its process's
     // Of a file that goes to the guest: what it is mapped as.
-    std::optional<MappedObject> maps = {};
+    bool has_context = false;               // RM put an mmap context into it
+    std::optional<MappedObject> maps = {};  // what of the GPU's BAR the context is
     std::shared_ptr<HostFile> host_file = {};
   };
 
@@ -259,6 +263,7 @@ class KernelDriver final : public Driver {
     const auto carrier = files_.find(call.File(0, abi::nvos33::kFd));
     if (error != 0 || Get<uint32_t>(params, abi::nvos33::kStatus) != NV_OK || carrier == files_.end())
       return error;
+    carrier->second.has_context = true;
     if (carrier->second.node.device_class == DeviceClass::kGpu) carrier->second.maps = ObjectOf(params);
     return 0;
   }
@@ -285,9 +290,14 @@ class KernelDriver final : public Driver {
   // ---- Host memory ----
 
   int AllocMemory(File& file, DriverCall& call) {
-    if (Get<uint32_t>(call.Bytes(0), abi::nvos02::kClass) != abi::kClassOsDescriptor)
-      return IssueOn(file, call);
-    return Answer(call, abi::nvos02::kStatus, RegisterHostMemory(file, call));
+    const auto params = call.Bytes(0);
+    if (Get<uint32_t>(params, abi::nvos02::kClass) == abi::kClassOsDescriptor)
+      return Answer(call, abi::nvos02::kStatus, RegisterHostMemory(file, call));
+    const int error = IssueOn(file, call);
+    const auto carrier = files_.find(call.File(0, abi::nvos02::kFd));
+    if (error == 0 && Get<uint32_t>(params, abi::nvos02::kStatus) == NV_OK && carrier != files_.end())
+      carrier->second.has_context = true;
+    return error;
   }
 
   // The driver pins pages of the process that calls. The guest's own will be others: those of a file, which
