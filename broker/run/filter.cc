@@ -39,7 +39,8 @@ std::vector<RequestRule> RefusedRequests() {
   for (uint32_t bit = 0; bit <= kHighestBitMax; ++bit) rules.push_back({kAllBits << bit, 1u << bit});
   for (const abi::Table* table : abi::Tables())
     for (const abi::Spec& spec : table->uvm)
-      if (std::none_of(rules.begin(), rules.end(), [&](const auto& rule) { return rule.Matches(spec.number); }))
+      if (std::none_of(rules.begin(), rules.end(),
+                       [&](const auto& rule) { return rule.Matches(spec.number); }))
         rules.push_back({kAllBits, spec.number});
   return rules;
 }

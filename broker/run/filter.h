@@ -34,8 +34,8 @@ struct RequestRule {
 std::vector<RequestRule> RefusedRequests();
 
 // Sets no_new_privs and installs the filter, for the calling thread and what it starts, for good. The kernel
-// takes the low 32 bits of an ioctl's request; so does the filter. 32-bit system calls are filtered alike, and
-// those of the x32 ABI, which the kernel cannot tell from others by the architecture, fail with ENOSYS.
+// takes the low 32 bits of an ioctl's request; so does the filter. 32-bit system calls are filtered alike,
+// and those of the x32 ABI, which the kernel cannot tell from others by the architecture, fail with ENOSYS.
 absl::Status InstallFilter();
 
 }  // namespace nvshim::broker
