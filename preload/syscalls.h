@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -54,10 +53,6 @@ inline void FutexWait(std::atomic<uint32_t>* word, uint32_t expected, int privat
 inline void FutexWake(std::atomic<uint32_t>* word, int count, int private_flag) {
   Syscall(SYS_futex, word, FUTEX_WAKE | private_flag, count, 0, 0, 0);
 }
-
-// True under a policy (seccomp) that somebody else made: asking for what it does not know may end the
-// program.
-inline bool IsFiltered() { return Syscall(SYS_prctl, PR_GET_SECCOMP) != 0; }
 
 // Flag of userfaultfd(2), since Linux 5.11; headers of old have no name for it (UFFD_USER_MODE_ONLY). What
 // everybody may ask for.
