@@ -65,8 +65,12 @@ TEST_F(FiltersTest, KnownFiltersAreNone) {
     AddFilter();
     EXPECT_FALSE(IsFiltered());
     setenv("NVSHIM_FILTERS", "12", 1);
-    for (int i = 1; i < 12; ++i) AddFilter();
-    EXPECT_FALSE(IsFiltered());
+    for (int filters = 2; filters <= 12; ++filters) {
+      AddFilter();
+      EXPECT_FALSE(IsFiltered()) << filters;
+    }
+    AddFilter();
+    EXPECT_TRUE(IsFiltered());
   });
 }
 
