@@ -1,25 +1,25 @@
 // gpu-broker: the command line. Without a subcommand it supervises; `stats` asks a running broker; `worker`
 // is how the supervisor starts its workers. Each of the three is a list of steps, in order.
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "broker/driver/sim/sim_driver.h"
+#include "broker/sandbox/privileges.h"
 #include "broker/supervisor/control_client.h"
 #include "broker/supervisor/statistics_json.h"
 #include "broker/supervisor/supervisor.h"
 #include "broker/supervisor/worker_process.h"
+#include "broker/supervisor/worker_uids.h"
 #include "broker/worker/worker.h"
 
 namespace nvshim::broker {
@@ -55,6 +55,8 @@ struct Flags {
   std::string sim_kernels = "fail";
   uint32_t guests_per_worker = 1;
   uint32_t guest_linger_ms = 10'000;
+  std::string worker_uid_range;  // FIRST-LAST, or empty: the broker's own
+  std::optional<uid_t> uid;      // of a worker
   std::string log_level = "info";
   int ready_fd = -1;
 };
@@ -132,6 +134,15 @@ absl::StatusOr<std::map<std::string, uint64_t>> NamedQuotas(
   return quotas;
 }
 
+absl::StatusOr<std::optional<UidRange>> WorkerUidRange(const Flags& flags) {
+  if (flags.worker_uid_range.empty()) return std::nullopt;
+  auto range = ParseUidRange(flags.worker_uid_range);
+  const absl::Status status = range.ok() ? CheckMayRunOtherUsers() : range.status();
+  if (!status.ok())
+    return absl::Status(status.code(), absl::StrCat("--worker-uid-range: ", status.message()));
+  return *range;
+}
+
 void TellReady(int fd) {
   if (fd < 0) return;
   if (write(fd, "ready\n", 6) != 6) spdlog::warn("--ready-fd={} cannot be written", fd);
@@ -150,6 +161,8 @@ int Supervise(const Flags& flags) {
   if (!named_sockets.ok()) return Fail(named_sockets.status());
   auto named_quotas = NamedQuotas(flags, *named_sockets);
   if (!named_quotas.ok()) return Fail(named_quotas.status());
+  auto worker_uids = WorkerUidRange(flags);
+  if (!worker_uids.ok()) return Fail(worker_uids.status());
   SupervisorOptions options;
   options.socket = flags.socket;
   options.named_sockets = *std::move(named_sockets);
@@ -164,6 +177,7 @@ int Supervise(const Flags& flags) {
                               "--sim-driver-version=" + flags.sim_driver_version,
                               "--sim-kernels=" + flags.sim_kernels,
                               "--log-level=" + flags.log_level};
+  options.worker_uids = *worker_uids;
   options.driver = flags.driver;
   options.driver_version = (*driver)->info().version;
   driver->reset();
@@ -177,20 +191,9 @@ int Supervise(const Flags& flags) {
 
 // ---- gpu-broker worker ----
 
-// RM takes privilege from the caller's credentials at each ioctl, so a worker has none before it makes a
-// client.
-absl::Status DropPrivileges() {
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return absl::ErrnoToStatus(errno, "PR_SET_NO_NEW_PRIVS");
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return absl::ErrnoToStatus(errno, "PR_SET_DUMPABLE");
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  __user_cap_data_struct none[2] = {};
-  if (syscall(SYS_capset, &header, none) != 0) return absl::ErrnoToStatus(errno, "capset");
-  return absl::OkStatus();
-}
-
 int Work(const Flags& flags) {
   StartLog(flags, "gpu-broker-worker");
-  if (auto status = DropPrivileges(); !status.ok()) return Fail(status);
+  if (auto status = DropPrivileges(flags.uid); !status.ok()) return Fail(status);
   auto driver = MakeDriver(flags);
   if (!driver.ok()) return Fail(driver.status());
   const SimDriver* sim = driver->get();
@@ -243,6 +246,9 @@ int Main(int argc, char** argv) {
   app.add_option("--guest-linger-ms", flags.guest_linger_ms,
                  "How long the worker of a guest without processes is kept for the next one")
       ->capture_default_str();
+  app.add_option(
+      "--worker-uid-range", flags.worker_uid_range,
+      "FIRST-LAST: give each worker a user id of its own out of these (needs CAP_SETUID, CAP_KILL)");
   app.add_option("--ready-fd", flags.ready_fd,
                  "Descriptor that gets the line 'ready' once guests can connect");
 
@@ -253,6 +259,7 @@ int Main(int argc, char** argv) {
       app.add_subcommand("worker", "Serve guests for a supervisor (started by gpu-broker itself)");
   worker->group("");
   AddDriverFlags(*worker, flags);
+  worker->add_option("--uid", flags.uid, "User id that the worker takes");
   CLI11_PARSE(app, argc, argv);
 
   if (*stats) return PrintStatistics(flags);

@@ -8,9 +8,11 @@
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 
 #include <cstring>
 
+#include "preload/filters.h"
 #include "preload/syscalls.h"
 #include "proto/wire/region.h"
 

@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "preload/filters.h"
 #include "preload/guard.h"
 #include "preload/syscalls.h"
 

@@ -11,8 +11,8 @@
 //
 // Where the process may use userfaultfd only for faults of user mode (no CAP_SYS_PTRACE, and
 // vm.unprivileged_userfaultfd is 0), a system call of another thread that writes into a protected page fails
-// with EFAULT instead of waiting. Where it may not use it at all, and under any seccomp filter (that of
-// containers), Open says so, and nothing is swapped.
+// with EFAULT instead of waiting. Where it may not use it at all, and under a seccomp filter that is not
+// nvshim-run's (that of containers), Open says so, and nothing is swapped.
 //
 // Needs Linux 5.14. The memory's huge pages and NUMA policy are not carried over; locked memory stays locked
 // as far as RLIMIT_MEMLOCK allows. Any thread; signals are blocked while a stretch is protected, because a

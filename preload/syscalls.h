@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -60,10 +59,6 @@ inline long SignalEventFd(int fd) {
   const uint64_t one = 1;
   return Syscall(SYS_write, fd, &one, sizeof(one));
 }
-
-// True under a policy (seccomp) that somebody else made: asking for what it does not know may end the
-// program.
-inline bool IsFiltered() { return Syscall(SYS_prctl, PR_GET_SECCOMP) != 0; }
 
 // Flag of userfaultfd(2), since Linux 5.11; headers of old have no name for it (UFFD_USER_MODE_ONLY). What
 // everybody may ask for.

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "broker/io/socket.h"
 #include "broker/supervisor/guest_identity.h"
 
@@ -65,7 +66,9 @@ absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(SupervisorOptions
 }
 
 Supervisor::Supervisor(SupervisorOptions options, std::unique_ptr<Loop> loop)
-    : options_(std::move(options)), loop_(std::move(loop)) {}
+    : options_(std::move(options)), loop_(std::move(loop)) {
+  if (options_.worker_uids) worker_uids_.emplace(*options_.worker_uids);
+}
 
 Supervisor::~Supervisor() {
   for (auto& [index, worker] : workers_) EndWorker(worker.process);
@@ -181,7 +184,7 @@ Supervisor::Guest* Supervisor::FindOrMake(const std::string& name) {
     spdlog::warn("guest '{}' is turned away: {} guests are here already", name, kGuestsMax);
     return nullptr;
   }
-  const uint32_t worker = WorkerWithRoom();
+  const uint32_t worker = WorkerWithRoom(name);
   if (worker == 0) return nullptr;
   Guest& guest = guests_[name];
   guest.id = next_guest_++;
@@ -194,17 +197,29 @@ Supervisor::Guest* Supervisor::FindOrMake(const std::string& name) {
 }
 
 // A worker that may serve one more guest, started if need be. 0 when none can be started.
-uint32_t Supervisor::WorkerWithRoom() {
+uint32_t Supervisor::WorkerWithRoom(const std::string& guest_name) {
   for (const auto& [index, worker] : workers_)
     if (worker.guests < options_.guests_per_worker) return index;
-  auto process = StartWorker(options_.worker_arguments);
+  WorkerUids::Lease lease;
+  std::vector<std::string> arguments = options_.worker_arguments;
+  if (worker_uids_) {
+    lease = worker_uids_->Take();
+    if (!lease.uid()) {
+      spdlog::warn("guest '{}' is turned away: all user ids of --worker-uid-range are in use", guest_name);
+      return 0;
+    }
+    arguments.push_back(absl::StrCat("--uid=", *lease.uid()));
+  }
+  auto process = StartWorker(arguments);
   if (!process.ok()) {
     spdlog::error("{}", process.status().ToString());
     return 0;
   }
   const uint32_t index = next_worker_++;
   loop_->Poll(process->socket.get(), POLLIN | POLLRDHUP, {kWorkerTag, index});
-  workers_[index].process = *std::move(process);
+  WorkerRecord& worker = workers_[index];
+  worker.process = *std::move(process);
+  worker.uid = std::move(lease);
   return index;
 }
 

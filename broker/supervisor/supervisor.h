@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "broker/io/fd.h"
 #include "broker/io/loop.h"
 #include "broker/supervisor/worker_process.h"
+#include "broker/supervisor/worker_uids.h"
 #include "proto/control.pb.h"
 
 namespace nvshim::broker {
@@ -29,8 +31,9 @@ struct SupervisorOptions {
   uint32_t guests_per_worker = 1;
   std::chrono::milliseconds guest_linger{10'000};  // an empty guest's worker is kept that long
   std::vector<std::string> worker_arguments;
-  std::string driver;          // for statistics
-  std::string driver_version;  // for statistics
+  std::optional<UidRange> worker_uids;  // each worker runs under a user id of its own out of these
+  std::string driver;                   // for statistics
+  std::string driver_version;           // for statistics
 };
 
 class Supervisor {
@@ -60,6 +63,7 @@ class Supervisor {
   };
   struct WorkerRecord {
     WorkerProcess process;
+    WorkerUids::Lease uid;
     uint32_t guests = 0;
     bool statistics_due = false;
     WorkerStatistics statistics;
@@ -76,7 +80,7 @@ class Supervisor {
   void OnListener(uint32_t index);
   void Admit(Fd connection, const std::string& name);
   Guest* FindOrMake(const std::string& name);
-  uint32_t WorkerWithRoom();
+  uint32_t WorkerWithRoom(const std::string& guest_name);
   void OnWorker(uint32_t index);
   void OnGuestEmpty(const GuestEmpty& message);
   void LoseWorker(uint32_t index);
@@ -95,6 +99,7 @@ class Supervisor {
   Fd signals_;
   std::map<std::string, Guest> guests_;          // by name
   std::map<uint32_t, std::string> guest_names_;  // by id
+  std::optional<WorkerUids> worker_uids_;
   std::map<uint32_t, WorkerRecord> workers_;
   std::map<uint32_t, ControlClient> control_clients_;
   uint32_t next_guest_ = 1;
