@@ -72,6 +72,17 @@ const Table* FindTable(std::string_view driver_version);
 // All built-in tables, oldest version first.
 List<const Table*> Tables();
 
+// The table to serve a driver of a version that may have none of its own: releases of one branch (the number
+// before the first dot) differ in few places, branches in many.
+struct Choice {
+  const Table* table;  // null: no table of this branch is built in, or it is no version at all
+  bool exact;          // the table is of exactly this version
+};
+
+// Exactly `driver_version` ("580.100.01"), else the nearest older release of its branch, else the nearest
+// newer.
+Choice ChooseTable(std::string_view driver_version);
+
 // ---- Numbers that both sides take apart themselves ----
 
 // Linux _IOC of the escapes: type 'F', number in the low byte, size in bits 16..29 (nv-ioctl-numbers.h).

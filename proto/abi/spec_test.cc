@@ -18,6 +18,28 @@ TEST(SpecTest, UnknownVersionsHaveNoTable) {
   EXPECT_EQ(FindTable(""), nullptr);
 }
 
+TEST(SpecTest, EveryTableIsTheExactChoiceForItsVersion) {
+  for (const Table* table : Tables()) {
+    const Choice choice = ChooseTable(table->driver_version);
+    EXPECT_EQ(choice.table, table);
+    EXPECT_TRUE(choice.exact);
+  }
+}
+
+TEST(SpecTest, AnotherReleaseOfABranchGetsItsNearestTable) {
+  for (const char* version : {"535.54.03", "535.261.02", "535.261.04", "535.300.10"}) {
+    const Choice choice = ChooseTable(version);
+    EXPECT_EQ(choice.table, &Table535()) << version;
+    EXPECT_FALSE(choice.exact) << version;
+  }
+}
+
+TEST(SpecTest, UnknownBranchesAndWhatIsNoVersionHaveNoChoice) {
+  for (const char* version : {"534.261.03", "53.5.261", "5350.261.03", "", "535", "535.261", "535.261.03.1",
+                              "535.261.03-rc", "535..03", "-535.261.03", "99999999999.1.1"})
+    EXPECT_EQ(ChooseTable(version).table, nullptr) << version;
+}
+
 TEST(SpecTest, EveryListIsSortedByNumber) {
   for (const Table* table : Tables())
     for (const List<Spec>* specs : {&table->escapes, &table->controls, &table->classes, &table->uvm})
