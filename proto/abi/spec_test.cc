@@ -42,20 +42,20 @@ TEST(SpecTest, UnknownBranchesAndWhatIsNoVersionHaveNoChoice) {
 
 TEST(SpecTest, EveryListIsSortedByNumber) {
   for (const Table* table : Tables())
-    for (const List<Spec>* specs : {&table->escapes, &table->controls, &table->classes, &table->uvm})
-      for (size_t i = 1; i < specs->size; ++i) EXPECT_LE(specs->data[i - 1].number, specs->data[i].number);
+    for (const SpecList* specs : {&table->escapes, &table->controls, &table->classes, &table->uvm})
+      for (size_t i = 1; i < specs->size; ++i) EXPECT_LE((*specs)[i - 1].number, (*specs)[i].number);
 }
 
 TEST(SpecTest, EverySpecIsFoundByItsNumberAndSize) {
   for (const Table* table : Tables())
-    for (const List<Spec>* specs : {&table->escapes, &table->controls, &table->classes, &table->uvm})
+    for (const SpecList* specs : {&table->escapes, &table->controls, &table->classes, &table->uvm})
       for (const Spec& spec : *specs) EXPECT_EQ(Find(*specs, spec.number, spec.size), &spec) << spec.name;
 }
 
 TEST(SpecTest, UnknownNumbersAreNotFound) {
   EXPECT_EQ(Find(Table535().controls, 0x20800103), nullptr);
   EXPECT_EQ(Find(Table535().escapes, 0xff), nullptr);
-  EXPECT_EQ(Find(List<Spec>{}, 1), nullptr);
+  EXPECT_EQ(Find(SpecList{}, 1), nullptr);
 }
 
 TEST(SpecTest, AllocHasTwoSizesToldApartBySize) {
