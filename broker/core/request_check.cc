@@ -16,9 +16,6 @@ using abi::Spec;
 constexpr uint32_t kNvos54FinnSerialized = 0x4;
 constexpr uint32_t kNvos64FinnSerialized = 0x1;
 
-// What the driver copies of an embedded buffer unless a spec says less (rmapi param copy).
-constexpr uint32_t kEmbeddedSizeBytesMax = 1u << 20;
-
 // What guests do not get is as if it were not there.
 const Spec* Served(const Spec* spec) { return spec == nullptr || spec->withheld ? nullptr : spec; }
 
@@ -35,7 +32,7 @@ std::optional<Refusal> CheckPointer(const abi::Pointer& pointer, uint32_t segmen
   if (size_bytes > pointer.size_max) {
     // RM gives this status for lists that are too long. Strings that have a limit of their own it fills as
     // far as they go, and so the shim sends that much; the driver must not be told of more than there is.
-    if (pointer.element_size != 1 || pointer.size_max >= kEmbeddedSizeBytesMax)
+    if (pointer.element_size != 1 || pointer.size_max >= abi::kEmbeddedSizeMax)
       return Refusal::Status(Reason::kBadSize, NV_ERR_INVALID_ARGUMENT, call.command);
     Put<uint32_t>(bytes, pointer.count_offset, pointer.size_max);
   }

@@ -9,8 +9,8 @@
 namespace nvshim::abi {
 namespace {
 
-// "580.95.05" as {580, 95, 5}: releases are numbered, not spelled, and 95 comes before 126. Nothing for what
-// is no version.
+// "580.95.05" as {580, 95, 5}, "580.142" as {580, 142, 0}: releases are numbered, not spelled, and 95 comes
+// before 126. Nothing for what is no version.
 using Release = std::array<uint32_t, 3>;
 
 std::optional<Release> ParseRelease(std::string_view version) {
@@ -18,6 +18,7 @@ std::optional<Release> ParseRelease(std::string_view version) {
   const char* at = version.data();
   const char* const end = at + version.size();
   for (size_t i = 0; i < release.size(); ++i) {
+    if (i == 2 && at == end) return release;
     if (i != 0 && (at == end || *at++ != '.')) return std::nullopt;
     const auto [next, error] = std::from_chars(at, end, release[i]);
     if (error != std::errc()) return std::nullopt;

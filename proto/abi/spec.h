@@ -16,6 +16,9 @@ enum class Shape : uint8_t { kOpaque, kArray, kControl, kAlloc };
 enum class Direction : uint8_t { kInOut, kIn, kOut, kNull };
 enum class FdUse : uint8_t { kFile, kMapping, kCookie, kIgnored };
 
+// What the driver copies of an embedded buffer unless a spec says less (rmapi param copy).
+inline constexpr uint32_t kEmbeddedSizeMax = 1u << 20;
+
 inline constexpr uint16_t kNone = 0xffff;  // "no such field" where an offset is expected
 
 struct Pointer {
