@@ -1,5 +1,6 @@
-// gpu-broker: the command line. Without a subcommand it supervises; `stats` asks a running broker; `worker`
-// is how the supervisor starts its workers. Each of the three is a list of steps, in order.
+// gpu-broker: the command line. Without a subcommand it supervises; `stats` asks a running broker; `abi list`
+// prints what is built in; `worker` is how the supervisor starts its workers. Each is a list of steps, in
+// order.
 #include <fcntl.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -13,6 +14,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "broker/abi_list.h"
 #include "broker/driver/sim/sim_driver.h"
 #include "broker/sandbox/privileges.h"
 #include "broker/supervisor/control_client.h"
@@ -255,6 +257,11 @@ int Main(int argc, char** argv) {
   CLI::App* stats = app.add_subcommand("stats", "Print the statistics of a running broker as JSON");
   stats->add_option("--socket", flags.socket, "The running broker's --socket")->capture_default_str();
 
+  CLI::App* abi = app.add_subcommand("abi", "What is known of driver versions")->require_subcommand(1);
+  CLI::App* abi_list = abi->add_subcommand("list", "Print the driver versions that have tables");
+  bool as_json = false;
+  abi_list->add_flag("--json", as_json, "Print JSON");
+
   CLI::App* worker =
       app.add_subcommand("worker", "Serve guests for a supervisor (started by gpu-broker itself)");
   worker->group("");
@@ -263,6 +270,7 @@ int Main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   if (*stats) return PrintStatistics(flags);
+  if (*abi_list) return std::fputs((as_json ? AbiListJson() : AbiListText()).c_str(), stdout) < 0;
   if (*worker) return Work(flags);
   return Supervise(flags);
 }

@@ -28,7 +28,7 @@ constexpr abi::FdField kEventFd[] = {{16, FdUse::kCookie}};
 
 constexpr abi::Spec MakeSpec(uint32_t number, uint32_t size, Shape shape,
                              abi::List<abi::Pointer> pointers = {}, abi::List<abi::FdField> fds = {}) {
-  return {number, size, shape, false, false, abi::kNone, pointers, fds, {}, {}, "made up"};
+  return {number, size, size, false, shape, false, false, abi::kNone, pointers, fds, {}, {}, "made up"};
 }
 
 constexpr abi::Spec kEscapes[] = {
@@ -50,7 +50,9 @@ constexpr abi::Spec kUvm[] = {
     MakeSpec(0x17, 16, Shape::kOpaque),
     MakeSpec(0x30000002, 0, Shape::kOpaque),
 };
-constexpr abi::Table kTable = {"test", {kEscapes, 5}, {kControls, 2}, {kClasses, 2}, {kUvm, 2}};
+constexpr uint16_t kAll[] = {0, 1, 2, 3, 4};
+constexpr abi::Table kTable = {
+    "test", {kEscapes, kAll, 5}, {kControls, kAll, 2}, {kClasses, kAll, 2}, {kUvm, kAll, 2}, nullptr};
 
 constexpr uint32_t Escape(uint32_t number, uint32_t size) {
   return 3u << 30 | size << 16 | 'F' << 8 | number;
@@ -334,9 +336,9 @@ TEST(MarshalTest, AnAnswerThatIsTooShortIsNotAccepted) {
 // driver's limit, and an answer equal to the question changes nothing.
 RC_GTEST_PROP(MarshalTest, EveryStructOfEveryTableComesBackAsItWent, ()) {
   const abi::Table& table = *abi::Tables().data[*rc::gen::inRange<size_t>(0, abi::Tables().size)];
-  const abi::Spec& spec = table.escapes.data[*rc::gen::inRange<size_t>(0, table.escapes.size)];
-  const abi::Spec& control = table.controls.data[*rc::gen::inRange<size_t>(0, table.controls.size)];
-  const abi::Spec& klass = table.classes.data[*rc::gen::inRange<size_t>(0, table.classes.size)];
+  const abi::Spec& spec = table.escapes[*rc::gen::inRange<size_t>(0, table.escapes.size)];
+  const abi::Spec& control = table.controls[*rc::gen::inRange<size_t>(0, table.controls.size)];
+  const abi::Spec& klass = table.classes[*rc::gen::inRange<size_t>(0, table.classes.size)];
   std::vector<uint8_t> buffer(wire::kSegmentSizeBytesMax, 0x5a);
   Params params(std::max(control.size, klass.size) + 8);
   Params top(spec.size);

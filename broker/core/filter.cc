@@ -57,12 +57,6 @@ void LimitHeapInfo(const MemoryLedger& memory, Bytes params) {
 
 // ---- Processes ----
 
-// NV2080_CTRL_GPU_GET_PIDS_PARAMS: who has objects of a class?
-namespace get_pids {
-constexpr uint32_t kIdType = 0, kId = 4, kCount = 8, kTable = 12, kTableSizeMax = 950;
-constexpr uint32_t kIdTypeClass = 0;  // the other types are of virtual GPUs
-}  // namespace get_pids
-
 void AnswerPids(const HandleTable& handles, GuestBytes asked, Bytes params) {
   std::copy(asked.begin(), asked.begin() + get_pids::kCount, params.begin());
   std::fill(params.begin() + get_pids::kCount, params.end(), 0);
@@ -72,16 +66,6 @@ void AnswerPids(const HandleTable& handles, GuestBytes asked, Bytes params) {
     if (count < get_pids::kTableSizeMax) Put<uint32_t>(params, get_pids::kTable + 4 * count++, pid);
   Put<uint32_t>(params, get_pids::kCount, count);
 }
-
-// NV2080_CTRL_GPU_GET_PID_INFO_PARAMS: how much memory have these processes?
-namespace pid_info {
-constexpr uint32_t kCount = 0, kList = 8, kListSizeMax = 200;
-// NV2080_CTRL_GPU_PID_INFO, an entry of the list
-constexpr uint32_t kSize = 72, kPid = 0, kIndex = 4, kResult = 8, kPrivate = 16, kSharedOwned = 24,
-                   kSharedDuplicate = 32, kComputeInstance = 64, kGpuInstance = 68;
-constexpr uint32_t kIndexVideoMemoryUsage = 0;
-constexpr uint32_t kNoPartition = 0xffffffff;  // PARTITIONID_INVALID: there is no MIG
-}  // namespace pid_info
 
 void AnswerPidInfo(const HandleTable& handles, GuestBytes asked, Bytes params) {
   std::copy(asked.begin(), asked.end(), params.begin());
@@ -116,10 +100,11 @@ void FilterAnswer(const Guest& guest, const CheckedCall& checked, const std::vec
   switch (checked.nested->number) {
     case NV2080_CTRL_CMD_FB_GET_INFO:
       if (const uint32_t list = call.Child(checked.nested_segment, kFbInfoPointerOffset); list != 0)
-        LimitFbInfo(guest.memory, Get<uint32_t>(asked, 0), call.Bytes(list));
+        LimitFbInfo(guest.memory, Get<uint32_t>(asked, kFbInfoCountOffset), call.Bytes(list));
       return;
     case NV2080_CTRL_CMD_FB_GET_INFO_V2:
-      return LimitFbInfo(guest.memory, Get<uint32_t>(asked, 0), params.subspan(kFbInfoListOffset));
+      return LimitFbInfo(guest.memory, Get<uint32_t>(asked, kFbInfoCountOffset),
+                         params.subspan(kFbInfoListOffset));
     case NV2080_CTRL_CMD_GPU_GET_PIDS:
       return AnswerPids(guest.handles, asked, params);
     case NV2080_CTRL_CMD_GPU_GET_PID_INFO:

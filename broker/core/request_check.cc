@@ -16,8 +16,8 @@ using abi::Spec;
 constexpr uint32_t kNvos54FinnSerialized = 0x4;
 constexpr uint32_t kNvos64FinnSerialized = 0x1;
 
-// What the driver copies of an embedded buffer unless a spec says less (rmapi param copy).
-constexpr uint32_t kEmbeddedSizeBytesMax = 1u << 20;
+// What guests do not get is as if it were not there.
+const Spec* Served(const Spec* spec) { return spec == nullptr || spec->withheld ? nullptr : spec; }
 
 std::optional<Refusal> CheckPointer(const abi::Pointer& pointer, uint32_t segment, DriverCall& call) {
   const auto bytes = call.Bytes(segment);
@@ -32,7 +32,7 @@ std::optional<Refusal> CheckPointer(const abi::Pointer& pointer, uint32_t segmen
   if (size_bytes > pointer.size_max) {
     // RM gives this status for lists that are too long. Strings that have a limit of their own it fills as
     // far as they go, and so the shim sends that much; the driver must not be told of more than there is.
-    if (pointer.element_size != 1 || pointer.size_max >= kEmbeddedSizeBytesMax)
+    if (pointer.element_size != 1 || pointer.size_max >= abi::kEmbeddedSizeMax)
       return Refusal::Status(Reason::kBadSize, NV_ERR_INVALID_ARGUMENT, call.command);
     Put<uint32_t>(bytes, pointer.count_offset, pointer.size_max);
   }
@@ -75,14 +75,15 @@ std::optional<Refusal> CheckControl(const abi::Table& table, DriverCall& call, C
   const uint32_t cmd = Get<uint32_t>(bytes, abi::nvos54::kCmd);
   const uint32_t params_size_bytes = Get<uint32_t>(bytes, abi::nvos54::kParamsSize);
   Put<uint64_t>(bytes, abi::nvos54::kParams, 0);
-  checked.nested = abi::Find(table.controls, cmd);
+  checked.nested = Served(abi::FindControl(table, cmd));
   if (checked.nested == nullptr) return Refusal::Status(Reason::kUnknownControl, NV_ERR_NOT_SUPPORTED, cmd);
   if ((Get<uint32_t>(bytes, abi::nvos54::kFlags) & kNvos54FinnSerialized) != 0)
     return Refusal::Status(Reason::kSerializedParams, NV_ERR_INVALID_ARGUMENT, cmd);
   checked.nested_segment = call.Child(0, abi::nvos54::kParams);
   const uint32_t sent_bytes =
       checked.nested_segment == 0 ? 0 : call.segments[checked.nested_segment].size_bytes;
-  if (params_size_bytes != checked.nested->size || sent_bytes != params_size_bytes)
+  if (params_size_bytes < checked.nested->size || params_size_bytes > checked.nested->size_max ||
+      sent_bytes != params_size_bytes)
     return Refusal::Status(Reason::kBadSize, NV_ERR_INVALID_ARGUMENT, cmd);
   if (checked.nested_segment == 0) return std::nullopt;
   return CheckPointers(*checked.nested, checked.nested_segment, call);
@@ -92,7 +93,7 @@ std::optional<Refusal> CheckAlloc(const abi::Table& table, DriverCall& call, Che
   const auto bytes = call.Bytes(0);
   const uint32_t rm_class = Get<uint32_t>(bytes, abi::nvos21::kClass);
   Put<uint64_t>(bytes, abi::nvos21::kAllocParms, 0);
-  checked.nested = abi::Find(table.classes, rm_class);
+  checked.nested = Served(abi::Find(table.classes, rm_class));
   if (checked.nested == nullptr)
     return Refusal::Status(Reason::kUnknownClass, NV_ERR_INVALID_CLASS, rm_class);
   if (checked.spec->size == abi::nvos64::kSize &&
@@ -136,7 +137,7 @@ std::optional<Refusal> CheckHostMemory(DriverCall& call, CheckedCall& checked) {
 std::optional<Refusal> CheckAllocMemory(const abi::Table& table, DriverCall& call, CheckedCall& checked) {
   const uint32_t rm_class = Get<uint32_t>(call.Bytes(0), kClassOffset);
   if (rm_class == NV01_MEMORY_SYSTEM_OS_DESCRIPTOR) return CheckHostMemory(call, checked);
-  if (abi::Find(table.classes, rm_class) != nullptr) return std::nullopt;
+  if (Served(abi::Find(table.classes, rm_class)) != nullptr) return std::nullopt;
   return Refusal::Status(Reason::kUnknownClass, NV_ERR_INVALID_CLASS, rm_class);
 }
 
@@ -145,7 +146,7 @@ const Spec* FindTopSpec(const abi::Table& table, DeviceClass device_class, const
                         std::optional<Refusal>& refusal) {
   const uint32_t sent_bytes = call.segments.empty() ? 0 : call.segments[0].size_bytes;
   if (device_class == DeviceClass::kUvm || device_class == DeviceClass::kUvmTools) {
-    const Spec* spec = abi::Find(table.uvm, call.command);
+    const Spec* spec = Served(abi::Find(table.uvm, call.command));
     if (spec == nullptr)
       refusal = Refusal::Errno(Reason::kUnknownUvmCall, EINVAL, call.command);
     else if (spec->size != sent_bytes)
@@ -155,7 +156,7 @@ const Spec* FindTopSpec(const abi::Table& table, DeviceClass device_class, const
   // As the driver: number and size decide, type and direction do not.
   const uint32_t number = abi::IocNumber(call.command);
   const uint32_t size_bytes = abi::IocSize(call.command);
-  const Spec* spec = abi::Find(table.escapes, number);
+  const Spec* spec = Served(abi::Find(table.escapes, number));
   if (spec == nullptr) {
     refusal = Refusal::Errno(Reason::kUnknownEscape, EINVAL, number);
     return nullptr;

@@ -381,14 +381,48 @@ TEST(RequestCheckTest, TheParametersMayComeAfterWhatTheyPointTo) {
   EXPECT_EQ(checked.nested_segment, 2u);
 }
 
+TEST(RequestCheckTest, WhatIsWithheldIsAsUnknownAsWhatIsInNoTable) {
+  for (const abi::Table* table : abi::Tables()) {
+    const auto check = [table](Call&& call) { return CheckRequest(*table, DeviceClass::kCtl, call).refusal; };
+    for (const abi::Spec& escape : table->escapes)
+      if (escape.withheld) {
+        const auto refusal = check(Call(Escape(escape.number, escape.size), escape.size));
+        ASSERT_TRUE(refusal.has_value()) << escape.name;
+        EXPECT_EQ(refusal->reason, Reason::kUnknownEscape) << escape.name;
+      }
+    for (const abi::Spec& control : table->controls)
+      if (control.withheld) {
+        const auto refusal = check(Control(control.number, control.size));
+        ASSERT_TRUE(refusal.has_value()) << control.name;
+        EXPECT_EQ(refusal->reason, Reason::kUnknownControl) << control.name;
+      }
+    for (const abi::Spec& rm_class : table->classes)
+      if (rm_class.withheld) {
+        const auto refusal = check(Alloc(kAlloc64, rm_class.number, rm_class.size));
+        ASSERT_TRUE(refusal.has_value()) << rm_class.name;
+        EXPECT_EQ(refusal->reason, Reason::kUnknownClass) << rm_class.name;
+      }
+  }
+}
+
+TEST(RequestCheckTest, AGssLegacyControlTakesAnySizeUpToItsCap) {
+  constexpr uint32_t kUnlisted = 0x20808abc, kRoots = 0x2080cabc;
+  const uint32_t cap = Table535().gss_legacy->size_max;
+  for (uint32_t size : {0u, 1u, 88024u, cap}) EXPECT_TRUE(Passes(Check(Control(kUnlisted, size)))) << size;
+  EXPECT_EQ(Check(Control(kUnlisted, cap + 1)).refusal->reason, Reason::kBadSize);
+  EXPECT_EQ(Check(Control(kRoots, 8)).refusal->reason, Reason::kUnknownControl);
+}
+
 // Every spec of the table, with exactly what it takes.
 TEST(RequestCheckTest, EveryOpaqueControlAndClassOfTheTablePasses) {
   for (const abi::Spec& control : Table535().controls) {
-    if (control.pointers.size != 0) continue;
+    if (control.pointers.size != 0 || control.withheld) continue;
     EXPECT_TRUE(Passes(Check(Control(control.number, control.size)))) << control.name;
   }
-  for (const abi::Spec& rm_class : Table535().classes)
+  for (const abi::Spec& rm_class : Table535().classes) {
+    if (rm_class.withheld) continue;
     EXPECT_TRUE(Passes(Check(Alloc(kAlloc64, rm_class.number, rm_class.size)))) << rm_class.name;
+  }
   for (const abi::Spec& call : Table535().uvm)
     EXPECT_TRUE(Passes(Check(Call(call.number, call.size), DeviceClass::kUvm))) << call.name;
 }

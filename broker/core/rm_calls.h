@@ -1,6 +1,6 @@
 // The few RM calls that the core takes apart by name, because they make, free or carry what it keeps account
-// of. Numbers of nv_escape.h and the class headers, offsets of nvos.h; equal in all driver versions from 535
-// to 595. Everything else is a matter of the ABI table.
+// of. Numbers of nv_escape.h and the class headers, offsets of nvos.h; equal in all driver versions that
+// have a table (rm_calls_test). Everything else is a matter of the ABI table.
 #ifndef BROKER_CORE_RM_CALLS_H_
 #define BROKER_CORE_RM_CALLS_H_
 
@@ -51,8 +51,25 @@ inline constexpr uint32_t NV2080_CTRL_CMD_GPU_GET_PIDS = 0x2080018d;
 inline constexpr uint32_t NV2080_CTRL_CMD_GPU_GET_PID_INFO = 0x2080018e;
 inline constexpr uint32_t NV2080_CTRL_CMD_FB_GET_INFO = 0x20801301;
 inline constexpr uint32_t NV2080_CTRL_CMD_FB_GET_INFO_V2 = 0x20801303;
+inline constexpr uint32_t kFbInfoCountOffset = 0;    // of both
 inline constexpr uint32_t kFbInfoPointerOffset = 8;  // fbInfoList of FB_GET_INFO
 inline constexpr uint32_t kFbInfoListOffset = 4;     // fbInfoList of FB_GET_INFO_V2
+
+// NV2080_CTRL_GPU_GET_PIDS_PARAMS: who has objects of a class?
+namespace get_pids {
+inline constexpr uint32_t kIdType = 0, kId = 4, kCount = 8, kTable = 12, kTableSizeMax = 950;
+inline constexpr uint32_t kIdTypeClass = 0;  // the other types are of virtual GPUs
+}  // namespace get_pids
+
+// NV2080_CTRL_GPU_GET_PID_INFO_PARAMS: how much memory have these processes?
+namespace pid_info {
+inline constexpr uint32_t kCount = 0, kList = 8, kListSizeMax = 200;
+// NV2080_CTRL_GPU_PID_INFO, an entry of the list
+inline constexpr uint32_t kSize = 72, kPid = 0, kIndex = 4, kResult = 8, kPrivate = 16, kSharedOwned = 24,
+                          kSharedDuplicate = 32, kComputeInstance = 64, kGpuInstance = 68;
+inline constexpr uint32_t kIndexVideoMemoryUsage = 0;
+inline constexpr uint32_t kNoPartition = 0xffffffff;  // PARTITIONID_INVALID: there is no MIG
+}  // namespace pid_info
 
 // Classes that are clients, and classes whose objects an escape makes without naming the class.
 inline constexpr uint32_t NV01_ROOT = 0x0;

@@ -1,15 +1,18 @@
 // Compiles ABI tables (text-format AbiTable files) into one C++ source of constexpr arrays, the definition of
-// abi::Tables(). Runs at build time only; a table that contradicts itself fails the build with the line's
-// name.
+// abi::Tables(). A table may be told as its difference from one before it. Runs at build time only; a table
+// that contradicts itself fails the build with the line's name.
 //   generate OUT.cc TABLE.textproto...
 #include <google/protobuf/io/zero_copy_stream_impl.h>
 #include <google/protobuf/text_format.h>
+#include <google/protobuf/util/message_differencer.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <set>
+#include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "proto/abi.pb.h"
@@ -35,6 +38,7 @@ std::string Identifier(std::string version) {
 // What is wrong with a line, or "".
 std::string Problem(const Spec& spec) {
   if (spec.size() > 0xffff * 16u) return "size is out of range";
+  if (spec.size_max() != 0 && spec.size() != 0) return "size and size_max are both given";
   const auto inside = [&](uint32_t offset, uint32_t width) { return offset + width <= spec.size(); };
   for (const Pointer& pointer : spec.pointer()) {
     if (!inside(pointer.offset(), 8)) return "a pointer lies outside the struct";
@@ -92,40 +96,129 @@ std::string UseName(FdUse use) {
   }
 }
 
-class Writer {
- public:
-  explicit Writer(std::ofstream& out) : out_(out) {}
+// The lines of one kind of call that a version has, by number. NV_ESC_RM_ALLOC has two of one number.
+using Lines = std::map<uint32_t, std::vector<Spec>>;
 
-  // One array of specs, sorted by (number, size); the sub-arrays of a spec stand in front of it.
-  void Specs(const std::string& name, google::protobuf::RepeatedPtrField<Spec> specs) {
-    std::stable_sort(specs.begin(), specs.end(), [](const Spec& a, const Spec& b) {
-      return std::pair(a.number(), a.size()) < std::pair(b.number(), b.size());
-    });
-    std::string lines;
-    for (const Spec& spec : specs) lines += Line(name, spec);
-    out_ << "constexpr Spec " << name << "[] = {\n" << lines << "};\n\n";
+struct Version {
+  std::string name;
+  Lines escapes, controls, classes, uvm;
+  std::optional<Spec> gss_legacy;
+};
+
+template <typename T>
+using Repeated = google::protobuf::RepeatedPtrField<T>;
+
+bool SayTheSame(const std::vector<Spec>& a, const std::vector<Spec>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Spec& one, const Spec& other) {
+    return google::protobuf::util::MessageDifferencer::Equals(one, other);
+  });
+}
+
+class Compiler {
+ public:
+  explicit Compiler(std::ofstream& out) : out_(out) {}
+
+  void Add(const AbiTable& table) {
+    problem_prefix_ = table.driver_version() + ": ";
+    Version version;
+    if (!table.base().empty()) {
+      const auto base = std::find_if(versions_.begin(), versions_.end(),
+                                     [&](const Version& each) { return each.name == table.base(); });
+      if (base == versions_.end()) return Complain("its base " + table.base() + " does not come before it");
+      version = *base;
+    }
+    version.name = table.driver_version();
+    Apply(table.escape(), table.removed_escape(), &version.escapes);
+    Apply(table.control(), table.removed_control(), &version.controls);
+    Apply(table.class_(), table.removed_class(), &version.classes);
+    Apply(table.uvm(), table.removed_uvm(), &version.uvm);
+    if (table.has_gss_legacy()) version.gss_legacy = table.gss_legacy();
+    AddTable(version);
+    versions_.push_back(std::move(version));
+  }
+
+  // Writes what the lists are made of, then the lists.
+  void Finish() {
+    out_ << "\nconstexpr Spec kSpecs[] = {\n";
+    for (const std::string& spec : specs_) out_ << spec;
+    out_ << "};\n\n" << tables_ << "constexpr const Table* kTables[] = {";
+    for (const Version& version : versions_) out_ << "&kTable_" << Identifier(version.name) << ", ";
+    out_
+        << "};\n\n}  // namespace\n\nList<const Table*> Tables() { return {kTables, std::size(kTables)}; }\n";
+    if (specs_.size() > 0xffff) Complain("more specs than an index of 16 bits can tell apart");
   }
 
   const std::vector<std::string>& problems() const { return problems_; }
 
  private:
-  std::string Line(const std::string& array, const Spec& spec) {
-    const std::string problem = Problem(spec);
-    if (!problem.empty()) problems_.push_back(spec.name() + ": " + problem);
-    if (!seen_.insert(array + Hex(spec.number()) + ":" + std::to_string(spec.size())).second)
-      problems_.push_back(spec.name() + ": its number appears twice");
-    const std::string stem = array + "_" + Hex(spec.number()) + "_" + std::to_string(spec.size());
-    std::string line = "    {" + Hex(spec.number()) + ", " + std::to_string(spec.size()) +
-                       ", Shape::" + ShapeName(spec.shape()) + ", " + (spec.may_block() ? "true" : "false") +
-                       ", " + (spec.params_optional() ? "true" : "false") + ", " +
-                       (spec.has_status() ? std::to_string(spec.status()) : "kNone");
-    line += ", " + Pointers(stem, spec) + ", " + Fds(stem, spec);
-    line +=
-        ", " + Offsets(stem + "_clients", spec.client()) + ", " + Offsets(stem + "_objects", spec.object());
-    return line + ", \"" + spec.name() + "\"},\n";
+  void Complain(const std::string& problem) { problems_.push_back(problem_prefix_ + problem); }
+
+  // Replaces, adds and removes lines.
+  void Apply(const Repeated<Spec>& specs, const google::protobuf::RepeatedField<uint32_t>& removed,
+             Lines* lines) {
+    Lines own;
+    for (const Spec& spec : specs) {
+      const std::string problem = Problem(spec);
+      if (!problem.empty()) Complain(spec.name() + ": " + problem);
+      std::vector<Spec>& same = own[spec.number()];
+      if (std::any_of(same.begin(), same.end(),
+                      [&](const Spec& other) { return other.size() == spec.size(); }))
+        Complain(spec.name() + ": its number appears twice");
+      same.push_back(spec);
+    }
+    for (uint32_t number : removed)
+      if (own.contains(number) || lines->erase(number) == 0)
+        Complain("removes " + Hex(number) + ", which the base does not have or a line replaces");
+    for (auto& [number, same] : own) {
+      std::sort(same.begin(), same.end(), [](const Spec& a, const Spec& b) { return a.size() < b.size(); });
+      const auto base = lines->find(number);
+      if (base != lines->end() && SayTheSame(base->second, same))
+        Complain(same[0].name() + ": says what the base says");
+      (*lines)[number] = std::move(same);
+    }
   }
 
-  std::string Pointers(const std::string& stem, const Spec& spec) {
+  void AddTable(const Version& version) {
+    const std::string id = Identifier(version.name);
+    const std::pair<const char*, const Lines*> kinds[] = {{"kEscapes_", &version.escapes},
+                                                          {"kControls_", &version.controls},
+                                                          {"kClasses_", &version.classes},
+                                                          {"kUvm_", &version.uvm}};
+    std::string lists;
+    for (const auto& [kind, lines] : kinds) {
+      std::string indices;
+      for (const auto& [number, same] : *lines)
+        for (const Spec& spec : same) indices += std::to_string(IndexOf(spec)) + ", ";
+      tables_ += std::string("constexpr uint16_t ") + kind + id + "[] = {" + indices + "};\n";
+      lists += std::string(", {kSpecs, ") + kind + id + ", std::size(" + kind + id + ")}";
+    }
+    const std::string gss_legacy =
+        version.gss_legacy ? "&kSpecs[" + std::to_string(IndexOf(*version.gss_legacy)) + "]" : "nullptr";
+    tables_ += "constexpr Table kTable_" + id + " = {\"" + version.name + "\"" + lists + ", " + gss_legacy +
+               "};\n\n";
+  }
+
+  // Where `spec` stands in kSpecs: equal ones once.
+  size_t IndexOf(const Spec& spec) {
+    const std::string line = Line(spec);
+    const auto [it, is_new] = index_of_.emplace(line, specs_.size());
+    if (is_new) specs_.push_back(line);
+    return it->second;
+  }
+
+  std::string Line(const Spec& spec) {
+    const auto flag = [](bool value) { return value ? std::string("true") : std::string("false"); };
+    const uint32_t size_max = spec.size_max() != 0 ? spec.size_max() : spec.size();
+    return "    {" + Hex(spec.number()) + ", " + std::to_string(spec.size()) + ", " +
+           std::to_string(size_max) + ", " + flag(!spec.withheld().empty()) +
+           ", Shape::" + ShapeName(spec.shape()) + ", " + flag(spec.may_block()) + ", " +
+           flag(spec.params_optional()) + ", " +
+           (spec.has_status() ? std::to_string(spec.status()) : "kNone") + ", " + Pointers(spec) + ", " +
+           Fds(spec) + ", " + Offsets(spec.client()) + ", " + Offsets(spec.object()) + ", \"" + spec.name() +
+           "\"},\n";
+  }
+
+  std::string Pointers(const Spec& spec) {
     std::string items;
     for (const Pointer& pointer : spec.pointer())
       items += "{" + std::to_string(pointer.offset()) + ", " +
@@ -133,30 +226,38 @@ class Writer {
                std::to_string(pointer.element_size()) + ", " +
                std::to_string(pointer.size_max() != 0 ? pointer.size_max() : kEmbeddedSizeMax) +
                ", Direction::" + DirectionName(pointer.direction()) + "}, ";
-    return Array("Pointer", stem + "_pointers", items, spec.pointer_size());
+    return Array("Pointer", items, spec.pointer_size());
   }
 
-  std::string Fds(const std::string& stem, const Spec& spec) {
+  std::string Fds(const Spec& spec) {
     std::string items;
     for (const FdField& fd : spec.fd())
       items += "{" + std::to_string(fd.offset()) + ", FdUse::" + UseName(fd.use()) + "}, ";
-    return Array("FdField", stem + "_fds", items, spec.fd_size());
+    return Array("FdField", items, spec.fd_size());
   }
 
-  std::string Offsets(const std::string& name, const google::protobuf::RepeatedField<uint32_t>& offsets) {
+  std::string Offsets(const google::protobuf::RepeatedField<uint32_t>& offsets) {
     std::string items;
     for (uint32_t offset : offsets) items += std::to_string(offset) + ", ";
-    return Array("uint16_t", name, items, offsets.size());
+    return Array("uint16_t", items, offsets.size());
   }
 
-  std::string Array(const std::string& type, const std::string& name, const std::string& items, int size) {
+  // The List of an array with these items, which is written when it is the first of its kind.
+  std::string Array(const std::string& type, const std::string& items, int size) {
     if (size == 0) return "{}";
-    out_ << "constexpr " << type << " " << name << "[] = {" << items << "};\n";
-    return "{" + name + ", " + std::to_string(size) + "}";
+    const auto [it, is_new] =
+        array_names_.emplace(type + items, "k" + type + "s_" + std::to_string(array_names_.size()));
+    if (is_new) out_ << "constexpr " << type << " " << it->second << "[] = {" << items << "};\n";
+    return "{" + it->second + ", " + std::to_string(size) + "}";
   }
 
   std::ofstream& out_;
-  std::set<std::string> seen_;
+  std::vector<Version> versions_;
+  std::string tables_;              // written last: they refer to kSpecs
+  std::vector<std::string> specs_;  // lines of kSpecs
+  std::map<std::string, size_t> index_of_;
+  std::map<std::string, std::string> array_names_;
+  std::string problem_prefix_;
   std::vector<std::string> problems_;
 };
 
@@ -170,30 +271,19 @@ int Generate(int argc, char** argv) {
   std::ofstream out(argv[1]);
   out << "// Generated by proto/abi/generate.cc. Do not edit.\n#include \"proto/abi/spec.h\"\n\n"
       << "namespace nvshim::abi {\nnamespace {\n\n";
-  Writer writer(out);
-  std::string pointers;
+  Compiler compiler(out);
   for (int i = 2; i < argc; ++i) {
     AbiTable table;
     if (!ReadTable(argv[i], &table)) {
       std::fprintf(stderr, "%s: cannot be read as nvshim.abi.AbiTable\n", argv[i]);
       return 1;
     }
-    const std::string id = Identifier(table.driver_version());
-    writer.Specs("kEscapes_" + id, table.escape());
-    writer.Specs("kControls_" + id, table.control());
-    writer.Specs("kClasses_" + id, table.class_());
-    writer.Specs("kUvm_" + id, table.uvm());
-    out << "constexpr Table kTable_" << id << " = {\"" << table.driver_version() << "\"";
-    for (const char* kind : {"kEscapes_", "kControls_", "kClasses_", "kUvm_"})
-      out << ", {" << kind << id << ", std::size(" << kind << id << ")}";
-    out << "};\n\n";
-    pointers += "&kTable_" + id + ", ";
+    compiler.Add(table);
   }
-  out << "constexpr const Table* kTables[] = {" << pointers << "};\n\n}  // namespace\n\n"
-      << "List<const Table*> Tables() { return {kTables, " << argc - 2
-      << "}; }\n\n}  // namespace nvshim::abi\n";
-  for (const std::string& problem : writer.problems()) std::fprintf(stderr, "%s\n", problem.c_str());
-  return writer.problems().empty() ? 0 : 1;
+  compiler.Finish();
+  out << "\n}  // namespace nvshim::abi\n";
+  for (const std::string& problem : compiler.problems()) std::fprintf(stderr, "%s\n", problem.c_str());
+  return compiler.problems().empty() ? 0 : 1;
 }
 
 }  // namespace

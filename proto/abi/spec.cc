@@ -9,8 +9,8 @@
 namespace nvshim::abi {
 namespace {
 
-// "580.95.05" as {580, 95, 5}: releases are numbered, not spelled, and 95 comes before 126. Nothing for what
-// is no version.
+// "580.95.05" as {580, 95, 5}, "580.142" as {580, 142, 0}: releases are numbered, not spelled, and 95 comes
+// before 126. Nothing for what is no version.
 using Release = std::array<uint32_t, 3>;
 
 std::optional<Release> ParseRelease(std::string_view version) {
@@ -18,6 +18,7 @@ std::optional<Release> ParseRelease(std::string_view version) {
   const char* at = version.data();
   const char* const end = at + version.size();
   for (size_t i = 0; i < release.size(); ++i) {
+    if (i == 2 && at == end) return release;
     if (i != 0 && (at == end || *at++ != '.')) return std::nullopt;
     const auto [next, error] = std::from_chars(at, end, release[i]);
     if (error != std::errc()) return std::nullopt;
@@ -28,12 +29,19 @@ std::optional<Release> ParseRelease(std::string_view version) {
 
 }  // namespace
 
-const Spec* Find(const List<Spec>& specs, uint32_t number, uint32_t size) {
-  const Spec* spec = std::lower_bound(specs.begin(), specs.end(), number,
-                                      [](const Spec& spec, uint32_t number) { return spec.number < number; });
-  for (; spec != specs.end() && spec->number == number; ++spec)
-    if (size == 0 || spec->size == size) return spec;
+const Spec* Find(const SpecList& list, uint32_t number, uint32_t size) {
+  const uint16_t* const end = list.indices + list.size;
+  const uint16_t* at = std::lower_bound(list.indices, end, number, [&list](uint16_t index, uint32_t number) {
+    return list.specs[index].number < number;
+  });
+  for (; at != end && list.specs[*at].number == number; ++at)
+    if (size == 0 || list.specs[*at].size == size) return &list.specs[*at];
   return nullptr;
+}
+
+const Spec* FindControl(const Table& table, uint32_t cmd) {
+  const Spec* spec = Find(table.controls, cmd);
+  return spec == nullptr && IsGssLegacy(cmd) ? table.gss_legacy : spec;
 }
 
 const Table* FindTable(std::string_view driver_version) {

@@ -16,6 +16,9 @@ enum class Shape : uint8_t { kOpaque, kArray, kControl, kAlloc };
 enum class Direction : uint8_t { kInOut, kIn, kOut, kNull };
 enum class FdUse : uint8_t { kFile, kMapping, kCookie, kIgnored };
 
+// What the driver copies of an embedded buffer unless a spec says less (rmapi param copy).
+inline constexpr uint32_t kEmbeddedSizeMax = 1u << 20;
+
 inline constexpr uint16_t kNone = 0xffff;  // "no such field" where an offset is expected
 
 struct Pointer {
@@ -41,7 +44,9 @@ struct List {  // a constexpr array somewhere in the generated file
 
 struct Spec {
   uint32_t number;
-  uint32_t size;  // bytes of the parameter struct; 0 = no parameters
+  uint32_t size;      // bytes of the parameter struct; 0 = no parameters
+  uint32_t size_max;  // as `size`; larger where the caller chooses, between the two
+  bool withheld;      // layout known, but guests do not get it
   Shape shape;
   bool may_block;
   bool params_optional;    // class: a NULL pAllocParms is legal
@@ -53,18 +58,41 @@ struct Spec {
   std::string_view name;
 };
 
+// Some of the specs in an array, by index. Versions share the specs that are equal in them; pointers to them
+// would have to be relocated in every process that the shim is loaded into.
+struct SpecList {
+  struct Iterator {
+    const Spec* specs;
+    const uint16_t* index;
+    const Spec& operator*() const { return specs[*index]; }
+    Iterator& operator++() { return ++index, *this; }
+    bool operator==(const Iterator&) const = default;
+  };
+
+  const Spec* specs = nullptr;
+  const uint16_t* indices = nullptr;
+  size_t size = 0;
+  const Spec& operator[](size_t i) const { return specs[indices[i]]; }
+  Iterator begin() const { return {specs, indices}; }
+  Iterator end() const { return {specs, indices + size}; }
+};
+
 // One driver version. The lists are sorted by number.
 struct Table {
   std::string_view driver_version;
-  List<Spec> escapes;   // by _IOC_NR
-  List<Spec> controls;  // by cmd of NVOS54
-  List<Spec> classes;   // by hClass
-  List<Spec> uvm;       // by request
+  SpecList escapes;        // by _IOC_NR
+  SpecList controls;       // by cmd of NVOS54
+  SpecList classes;        // by hClass
+  SpecList uvm;            // by request
+  const Spec* gss_legacy;  // of controls of that range without a spec of their own; or null
 };
 
 // The spec of `number`, or null. An escape may have two specs of different size (NV_ESC_RM_ALLOC): `size`
 // picks one; 0 takes the first.
-const Spec* Find(const List<Spec>& specs, uint32_t number, uint32_t size = 0);
+const Spec* Find(const SpecList& list, uint32_t number, uint32_t size = 0);
+
+// The spec of the control `cmd`, its own or that of its range; or null.
+const Spec* FindControl(const Table& table, uint32_t cmd);
 
 // The table of `driver_version` ("535.261.03"), or null when no table is built in.
 const Table* FindTable(std::string_view driver_version);
@@ -97,6 +125,9 @@ constexpr bool IsEscape(uint32_t command, uint32_t number) {
 constexpr uint32_t EscapeCommand(uint32_t number, uint32_t size) {
   return 3u << 30 | size << 16 | kEscapeType << 8 | number;
 }
+
+// The GSS-legacy range of controls (rmapi_gss_legacy_control.c): bit 15. With bit 14 as well they are root's.
+constexpr bool IsGssLegacy(uint32_t cmd) { return (cmd & 0xc000) == 0x8000; }
 
 // NVOS54_PARAMETERS (nvos.h), the struct of NV_ESC_RM_CONTROL; unchanged from 535 to 595.
 namespace nvos54 {

@@ -4,6 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
 namespace nvshim::abi {
 namespace {
 
@@ -26,36 +32,170 @@ TEST(SpecTest, EveryTableIsTheExactChoiceForItsVersion) {
   }
 }
 
-TEST(SpecTest, AnotherReleaseOfABranchGetsItsNearestTable) {
-  for (const char* version : {"535.54.03", "535.261.02", "535.261.04", "535.300.10"}) {
+TEST(SpecTest, AnotherReleaseOfABranchGetsTheNearestOlderTableElseTheNearestNewer) {
+  const std::pair<const char*, const char*> expected[] = {
+      {"535.54.03", "535.261.03"}, {"535.261.02", "535.261.03"}, {"535.261.04", "535.261.03"},
+      {"535.300", "535.261.03"},   {"580.65.06", "580.95.05"},   {"580.100.01", "580.95.05"},
+      {"580.126.09", "580.95.05"}, {"580.126.21", "580.126.20"}, {"580.142", "580.126.20"},
+      {"595.45.03", "595.45.04"},  {"550.163.02", "550.163.01"}, {"570.86.15", "570.195.03"},
+  };
+  for (const auto& [version, table] : expected) {
     const Choice choice = ChooseTable(version);
-    EXPECT_EQ(choice.table, &Table535()) << version;
+    ASSERT_NE(choice.table, nullptr) << version;
+    EXPECT_EQ(choice.table->driver_version, table) << version;
     EXPECT_FALSE(choice.exact) << version;
   }
 }
 
 TEST(SpecTest, UnknownBranchesAndWhatIsNoVersionHaveNoChoice) {
-  for (const char* version : {"534.261.03", "53.5.261", "5350.261.03", "", "535", "535.261", "535.261.03.1",
-                              "535.261.03-rc", "535..03", "-535.261.03", "99999999999.1.1"})
+  for (const char* version : {"534.261.03", "53.5.261", "5350.261.03", "", "535", "535.", "535.261.",
+                              "535.261.03.1", "535.261.03-rc", "535..03", "-535.261.03", "99999999999.1.1"})
     EXPECT_EQ(ChooseTable(version).table, nullptr) << version;
 }
 
-TEST(SpecTest, EveryListIsSortedByNumber) {
+TEST(SpecTest, ReleasesAreListedOldestFirst) {
+  const List<const Table*> tables = Tables();
+  ASSERT_EQ(tables.size, 6u);
+  for (size_t i = 1; i < tables.size; ++i)
+    EXPECT_NE(ChooseTable(tables.data[i]->driver_version).table, tables.data[i - 1]);
+  EXPECT_EQ(tables.data[3]->driver_version, "580.95.05");
+  EXPECT_EQ(tables.data[4]->driver_version, "580.126.20");
+}
+
+// ---- Laws of every line of every version ----
+
+template <typename Check>
+void ForEachList(Check check) {
   for (const Table* table : Tables())
-    for (const List<Spec>* specs : {&table->escapes, &table->controls, &table->classes, &table->uvm})
-      for (size_t i = 1; i < specs->size; ++i) EXPECT_LE(specs->data[i - 1].number, specs->data[i].number);
+    for (const SpecList* specs : {&table->escapes, &table->controls, &table->classes, &table->uvm})
+      check(*table, *specs);
+}
+
+template <typename Check>
+void ForEachSpec(Check check) {
+  ForEachList([&](const Table& table, const SpecList& specs) {
+    for (const Spec& spec : specs) {
+      SCOPED_TRACE(std::string(table.driver_version) + " " + std::string(spec.name));
+      check(spec);
+    }
+  });
+}
+
+TEST(SpecTest, EveryListIsSortedAndHasEachNumberAndSizeOnce) {
+  ForEachList([](const Table&, const SpecList& specs) {
+    for (size_t i = 1; i < specs.size; ++i) {
+      const Spec &before = specs[i - 1], &spec = specs[i];
+      EXPECT_LT(std::pair(before.number, before.size), std::pair(spec.number, spec.size)) << spec.name;
+    }
+  });
 }
 
 TEST(SpecTest, EverySpecIsFoundByItsNumberAndSize) {
-  for (const Table* table : Tables())
-    for (const List<Spec>* specs : {&table->escapes, &table->controls, &table->classes, &table->uvm})
-      for (const Spec& spec : *specs) EXPECT_EQ(Find(*specs, spec.number, spec.size), &spec) << spec.name;
+  ForEachList([](const Table&, const SpecList& specs) {
+    for (const Spec& spec : specs) EXPECT_EQ(Find(specs, spec.number, spec.size), &spec) << spec.name;
+  });
 }
+
+TEST(SpecTest, OnlyRmAllocHasTwoSpecsOfOneNumberOrName) {
+  ForEachList([](const Table&, const SpecList& specs) {
+    std::set<uint32_t> numbers;
+    std::set<std::string_view> names;
+    for (const Spec& spec : specs) {
+      const bool is_new = numbers.insert(spec.number).second && names.insert(spec.name).second;
+      EXPECT_TRUE(is_new || spec.name == "NV_ESC_RM_ALLOC") << spec.name;
+    }
+  });
+}
+
+// What a spec says of the bytes of its struct: each field, and how wide it is.
+std::vector<std::pair<uint32_t, uint32_t>> FieldsOf(const Spec& spec) {
+  std::vector<std::pair<uint32_t, uint32_t>> fields;
+  for (const Pointer& pointer : spec.pointers) fields.emplace_back(pointer.offset, 8);
+  for (const FdField& fd : spec.fds) fields.emplace_back(fd.offset, 4);
+  for (uint16_t client : spec.clients) fields.emplace_back(client, 4);
+  for (uint16_t object : spec.objects) fields.emplace_back(object, 4);
+  if (spec.status_offset != kNone) fields.emplace_back(spec.status_offset, 4);
+  // One count may serve several pointers.
+  std::set<uint32_t> counts;
+  for (const Pointer& pointer : spec.pointers)
+    if (pointer.count_offset != kNone) counts.insert(pointer.count_offset);
+  for (uint32_t count : counts) fields.emplace_back(count, 4);
+  return fields;
+}
+
+TEST(SpecTest, EveryFieldLiesInsideItsStructAndIsAligned) {
+  ForEachSpec([](const Spec& spec) {
+    for (const auto& [offset, width] : FieldsOf(spec)) {
+      EXPECT_LE(offset + width, spec.size);
+      EXPECT_EQ(offset % width, 0u);
+    }
+  });
+}
+
+TEST(SpecTest, NoTwoFieldsOfAStructShareBytes) {
+  ForEachSpec([](const Spec& spec) {
+    std::vector<std::pair<uint32_t, uint32_t>> fields = FieldsOf(spec);
+    std::sort(fields.begin(), fields.end());
+    for (size_t i = 1; i < fields.size(); ++i)
+      EXPECT_LE(fields[i - 1].first + fields[i - 1].second, fields[i].first);
+  });
+}
+
+TEST(SpecTest, EveryFollowedPointerHasALengthTheDriverTakes) {
+  ForEachSpec([](const Spec& spec) {
+    for (const Pointer& pointer : spec.pointers) {
+      EXPECT_EQ(pointer.element_size == 0, pointer.direction == Direction::kNull);
+      EXPECT_GE(pointer.size_max, pointer.element_size);
+      EXPECT_LE(pointer.size_max, kEmbeddedSizeMax);
+    }
+  });
+}
+
+TEST(SpecTest, SizesAreWhatAnIoctlOrAnEmbeddedBufferCanHave) {
+  for (const Table* table : Tables())
+    for (const Spec& spec : table->escapes) EXPECT_LE(spec.size, IocSize(~0u)) << spec.name;
+  ForEachSpec([](const Spec& spec) {
+    EXPECT_LE(spec.size, kEmbeddedSizeMax);
+    EXPECT_EQ(spec.size, spec.size_max) << "only the GSS-legacy range leaves the size to the caller";
+  });
+}
+
+// The core attaches files to the struct of an ioctl, not to what it points to: a number in there would be one
+// of the worker's descriptors.
+TEST(SpecTest, NoControlOrClassThatIsServedNamesAFile) {
+  for (const Table* table : Tables())
+    for (const SpecList* specs : {&table->controls, &table->classes})
+      for (const Spec& spec : *specs)
+        for (const FdField& fd : spec.fds)
+          EXPECT_TRUE(spec.withheld || fd.use == FdUse::kCookie) << table->driver_version << " " << spec.name;
+}
+
+TEST(SpecTest, EveryEscapeOfAClientNamesItFirst) {
+  for (const Table* table : Tables())
+    for (const Spec& spec : table->escapes)
+      if (spec.objects.size != 0) {
+        ASSERT_NE(spec.clients.size, 0u) << spec.name;
+        EXPECT_EQ(spec.clients.data[0], spec.name == "NV_ESC_EXPORT_TO_DMABUF_FD" ? 4 : 0) << spec.name;
+      }
+}
+
+TEST(SpecTest, AControlOfTheGssLegacyRangeIsFoundWithoutALineOfItsOwn) {
+  for (const Table* table : Tables()) {
+    ASSERT_NE(table->gss_legacy, nullptr);
+    EXPECT_EQ(FindControl(*table, 0x20808abc), table->gss_legacy);
+    EXPECT_EQ(FindControl(*table, 0x2080cabc), nullptr) << "root only";
+    EXPECT_EQ(FindControl(*table, 0x20800abc), nullptr);
+    EXPECT_EQ(FindControl(*table, 0x2080014a), Find(table->controls, 0x2080014a));
+  }
+  EXPECT_EQ(FindControl(Table535(), 0x20808159)->size, 332u) << "its own line is more exact";
+}
+
+// ---- Layouts that shim and broker take apart ----
 
 TEST(SpecTest, UnknownNumbersAreNotFound) {
   EXPECT_EQ(Find(Table535().controls, 0x20800103), nullptr);
   EXPECT_EQ(Find(Table535().escapes, 0xff), nullptr);
-  EXPECT_EQ(Find(List<Spec>{}, 1), nullptr);
+  EXPECT_EQ(Find(SpecList{}, 1), nullptr);
 }
 
 TEST(SpecTest, AllocHasTwoSizesToldApartBySize) {

@@ -146,7 +146,7 @@ class World {
   // A request whose layout fits a spec of the table, around arbitrary values.
   void WellFormedIoctl(GuestSide& side, uint32_t lane, Input& input) {
     const abi::Table& table = *abi::FindTable("535.261.03");
-    const abi::Spec& escape = table.escapes.data[input.Byte() % table.escapes.size];
+    const abi::Spec& escape = table.escapes[input.Byte() % table.escapes.size];
     IoctlRequest request;
     std::vector<uint8_t> payload;
     const auto add = [&](uint32_t size_bytes, uint32_t parent, uint32_t pointer_offset) {
@@ -166,8 +166,8 @@ class World {
     if (escape.clients.size != 0 && input.Byte() % 4 != 0) Poke(payload, 0, 0xc1d00000u + input.Byte() % 2);
     if (escape.shape == abi::Shape::kControl || escape.shape == abi::Shape::kAlloc) {
       const bool control = escape.shape == abi::Shape::kControl;
-      const abi::List<abi::Spec>& specs = control ? table.controls : table.classes;
-      const abi::Spec& nested = specs.data[(input.Byte() | input.Byte() << 8) % specs.size];
+      const abi::SpecList& specs = control ? table.controls : table.classes;
+      const abi::Spec& nested = specs[(input.Byte() | input.Byte() << 8) % specs.size];
       Poke(payload, control ? 8 : 12, nested.number);
       if (control) Poke(payload, 24, nested.size);
       if (control) Poke(payload, 12, 0);

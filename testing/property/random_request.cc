@@ -109,8 +109,8 @@ class Maker {
 
   DriverCall Control() {
     DriverCall call = OnClient(0x2a, 32);
-    const abi::List<abi::Spec>& controls = Table535().controls;
-    const abi::Spec& spec = controls.data[random_.Below(static_cast<uint32_t>(controls.size))];
+    const abi::SpecList& controls = Table535().controls;
+    const abi::Spec& spec = controls[random_.Below(static_cast<uint32_t>(controls.size))];
     Put<uint32_t>(call.Bytes(0), 8, random_.OneIn(10) ? random_.Below(0xffffffff) : spec.number);
     Put<uint32_t>(call.Bytes(0), 24, spec.size);
     if (spec.size == 0) return call;
@@ -125,8 +125,8 @@ class Maker {
   }
 
   DriverCall Uvm() {
-    const abi::List<abi::Spec>& calls = Table535().uvm;
-    const abi::Spec& spec = calls.data[random_.Below(static_cast<uint32_t>(calls.size))];
+    const abi::SpecList& calls = Table535().uvm;
+    const abi::Spec& spec = calls[random_.Below(static_cast<uint32_t>(calls.size))];
     DriverCall call;
     call.command = spec.number;
     if (spec.size != 0) Add(call, spec.size, 0, 0);
@@ -141,8 +141,8 @@ class Maker {
 
 DriverCall Nonsense(Random& random) {
   DriverCall call;
-  const abi::List<abi::Spec>& escapes = Table535().escapes;
-  const abi::Spec& spec = escapes.data[random.Below(static_cast<uint32_t>(escapes.size))];
+  const abi::SpecList& escapes = Table535().escapes;
+  const abi::Spec& spec = escapes[random.Below(static_cast<uint32_t>(escapes.size))];
   call.command =
       random.OneIn(3) ? random.Below(0xffffffff) : Escape(spec.number, random.OneIn(4) ? 0 : spec.size);
   const uint32_t count = random.Below(8);

@@ -57,6 +57,7 @@ TEST(AnswersTest, EveryUvmRequestHasARowThatSaysWhy) {
 TEST(AnswersTest, ClassRulesHaveTheSizesOfTheAbiTable) {
   const abi::Table& table = *abi::FindTable("535.261.03");
   for (const abi::Spec& spec : table.classes) {
+    if (spec.withheld) continue;
     const ClassRule* rule = FindClass(spec.number);
     ASSERT_NE(rule, nullptr) << spec.name;
     EXPECT_EQ(rule->params_size, spec.size) << spec.name;

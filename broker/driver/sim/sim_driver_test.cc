@@ -29,10 +29,12 @@ TEST(SimDriverTest, RefusesAnUnknownProfileAndSaysWhatIsKnown) {
   EXPECT_NE(driver.status().ToString().find("a100, h100, h200, rtx4090"), std::string::npos);
 }
 
-TEST(SimDriverTest, RefusesAnUnknownVersionAndSaysWhatIsKnown) {
-  const auto driver = CreateSimDriver({.driver_version = "1.0"});
-  ASSERT_FALSE(driver.ok());
-  EXPECT_NE(driver.status().ToString().find("535.261.03"), std::string::npos);
+TEST(SimDriverTest, RefusesVersionsThatItDoesNotSimulateAndSaysWhatItDoes) {
+  for (const char* version : {"1.0", "", "535.261.3", "580.95.05"}) {
+    const auto driver = CreateSimDriver({.driver_version = version});
+    ASSERT_FALSE(driver.ok()) << version;
+    EXPECT_NE(driver.status().ToString().find("535.261.03"), std::string::npos) << version;
+  }
 }
 
 TEST(SimDriverTest, UuidsAreTheSameInEveryRunAndDifferBetweenGpus) {
