@@ -129,7 +129,7 @@ int AdmitWelcome(Bytes message, std::span<const int> fds, uint32_t fd_count, Han
   *welcome = {};
   if (!DecodeWelcome(message, welcome) || fd_count != 2)
     return Refuse("the broker's Welcome is not understood");
-  result->table = abi::FindTable(welcome->driver_version);
+  result->table = abi::ChooseTable(welcome->driver_version).table;
   if (result->table == nullptr)
     return Refuse(
         "this libnvshim.so does not know the broker's driver version; install the one that came with it");

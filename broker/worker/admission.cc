@@ -19,6 +19,10 @@ namespace {
 constexpr size_t kHelloSizeBytesMax = 256;
 constexpr size_t kSupervisorMessageSizeBytesMax = 4096;
 
+// How often the driver is asked whether mappings that a guest has left behind, in a process that the broker
+// does not know, are gone. Nobody waits for it.
+constexpr __kernel_timespec kReapInterval = {.tv_sec = 1, .tv_nsec = 0};
+
 bool SendMessage(int socket, const FromWorker& message) { return Send(socket, message.SerializeAsString()); }
 
 void Refuse(int connection, int error, const std::string& reason) {
@@ -156,10 +160,19 @@ void Worker::Drop(uint32_t index) {
 void Worker::ReportIfEmpty(GuestId guest) {
   const auto it = guests_.find(guest);
   if (it == guests_.end() || it->second.connections != 0 || core_.Statistics(guest).files != 0) return;
+  // An empty guest's worker may be ended, and with it all that the driver still keeps.
+  if (driver_->Reap() != 0) return ReapLater();
   FromWorker message;
   message.mutable_empty()->set_guest_id(static_cast<uint32_t>(guest));
   message.mutable_empty()->set_attached(it->second.attached);
   SendMessage(supervisor_.get(), message);
+}
+
+void Worker::ReapLater() {
+  if (reap_waits_) return;
+  reap_waits_ = true;
+  reap_wait_ = kReapInterval;
+  loop_->Timeout(&reap_wait_, {kReapTag, 0});
 }
 
 void Worker::ReportStatistics() {

@@ -30,7 +30,7 @@ std::vector<uint32_t> MinorsOf(const DriverInfo& info) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
-  const abi::Table* table = abi::FindTable(options.driver->info().version);
+  const abi::Table* table = abi::ChooseTable(options.driver->info().version).table;
   if (table == nullptr)
     return absl::NotFoundError("no ABI table for driver version " + options.driver->info().version);
   auto loop = Loop::Create();
@@ -121,6 +121,10 @@ void Worker::Complete(const Completion& completion) {
       signalled_.clear();
       driver_->TakeSignals(&signalled_);
       for (DriverFileId file : signalled_) Step(FileSignalled{file});
+      return;
+    case kReapTag:
+      reap_waits_ = false;
+      for (const auto& [guest, record] : guests_) ReportIfEmpty(guest);
       return;
     default:
       return;

@@ -44,7 +44,7 @@ class Worker {
   Worker(WorkerOptions options, std::unique_ptr<Loop> loop, const abi::Table* table);
 
   // Kinds of the loop's tags; the index is a process id where there is one.
-  enum TagKind : uint8_t { kSupervisorTag, kChannelTag, kDoorbellTag, kPlaceholderTag, kSignalTag };
+  enum TagKind : uint8_t { kSupervisorTag, kChannelTag, kDoorbellTag, kPlaceholderTag, kSignalTag, kReapTag };
 
   // A connection whose Hello has not come yet, or an attached process.
   struct Connection {
@@ -68,6 +68,7 @@ class Worker {
   void Drop(uint32_t index);
   void StartPolling(uint32_t index, ProcessPort& port);
   void ReportIfEmpty(GuestId guest);
+  void ReapLater();
   void ReportStatistics();
 
   // One look at every polled process. True when there was something.
@@ -109,6 +110,8 @@ class Worker {
   uint32_t cpu_ = 0;        // where this thread ran at the last look, plus one
   bool guest_shares_cpu_ =
       false;  // the last call came from a thread on that CPU: spinning would keep it from running
+  __kernel_timespec reap_wait_{};
+  bool reap_waits_ = false;
   bool running_ = true;
 };
 

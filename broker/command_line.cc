@@ -1,0 +1,345 @@
+// gpu-broker: the command line. Without a subcommand it supervises; `stats` asks a running broker; `abi list`
+// prints what is built in; `worker` is how the supervisor starts its workers. Each is a list of steps, in
+// order.
+#include "broker/command_line.h"
+
+#include <fcntl.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "broker/abi_list.h"
+#include "broker/driver/kernel/discovery.h"
+#include "broker/driver/kernel/kernel_driver.h"
+#include "broker/driver/sim/sim_driver.h"
+#include "broker/sandbox/privileges.h"
+#include "broker/supervisor/control_client.h"
+#include "broker/supervisor/statistics_json.h"
+#include "broker/supervisor/supervisor.h"
+#include "broker/supervisor/worker_process.h"
+#include "broker/supervisor/worker_uids.h"
+#include "broker/worker/worker.h"
+#include "proto/abi/spec.h"
+
+namespace nvshim::broker {
+namespace {
+
+constexpr char kVersion[] = "0.1.0";
+constexpr char kDefaultSocket[] = "/run/gpu-broker/gpu-broker.sock";
+
+// Turns 1GiB, 512MiB, 1073741824 into a number of bytes; KB and KiB are the same. The complaint, if there is
+// one.
+std::string ToBytes(std::string& size) {
+  return size.starts_with('-') ? "a size is not negative" : CLI::AsSizeValue(/*kb_is_1000=*/false)(size);
+}
+
+// The same behind the = of NAME=SIZE.
+std::string NamedToBytes(std::string& named_size) {
+  const size_t equals = named_size.find('=');
+  if (equals == std::string::npos) return "NAME=SIZE is wanted";
+  std::string size = named_size.substr(equals + 1);
+  const std::string complaint = ToBytes(size);
+  named_size.replace(equals + 1, std::string::npos, size);
+  return complaint;
+}
+
+struct Flags {
+  std::string driver = "sim";
+  std::string socket = kDefaultSocket;
+  std::vector<std::string> guest_sockets;  // NAME=PATH
+  uint64_t mem_quota_bytes = 0;
+  std::vector<std::string> guest_mem_quotas;  // NAME=SIZE
+  std::string sim_gpu = "a100";
+  std::string sim_driver_version = "535.261.03";
+  std::string sim_kernels = "fail";
+  uint32_t guests_per_worker = 1;
+  uint32_t guest_linger_ms = 10'000;
+  std::string worker_uid_range;  // FIRST-LAST, or empty: the broker's own
+  std::optional<uid_t> uid;      // of a worker
+  std::string log_level = "info";
+  int ready_fd = -1;
+};
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "gpu-broker: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+void StartLog(const Flags& flags, const char* role) {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt(role));
+  spdlog::set_pattern("%n[%P] %l: %v");
+  spdlog::set_level(spdlog::level::from_str(flags.log_level));
+}
+
+void AddDriverFlags(CLI::App& app, Flags& flags) {
+  app.add_option("--driver", flags.driver,
+                 "What answers the guests: sim (simulated GPU) or kernel (/dev/nvidia*)")
+      ->check(CLI::IsMember({"sim", "kernel"}))
+      ->capture_default_str();
+  app.add_option("--sim-gpu", flags.sim_gpu, "Simulated GPU: a100, h100, h200 or rtx4090")
+      ->capture_default_str();
+  app.add_option("--sim-driver-version", flags.sim_driver_version,
+                 "Driver version the simulated GPU reports; must equal that of the guests' libcuda")
+      ->capture_default_str();
+  app.add_option(
+         "--sim-kernels", flags.sim_kernels,
+         "What the simulated GPU, which runs no shader programs, does with them: fail (the channel stops "
+         "and CUDA reports an error) or skip (they complete without effect)")
+      ->check(CLI::IsMember({"fail", "skip"}))
+      ->capture_default_str();
+  app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, err, critical or off")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "err", "critical", "off"}))
+      ->capture_default_str();
+}
+
+absl::StatusOr<std::unique_ptr<SimDriver>> MakeSimDriver(const Flags& flags) {
+  SimOptions options;
+  options.gpu = flags.sim_gpu;
+  options.driver_version = flags.sim_driver_version;
+  options.skip_kernels = flags.sim_kernels == "skip";
+  options.log = [](std::string_view what) { spdlog::info("the simulated driver does not know {}", what); };
+  options.log_fault = [](std::string_view what) { spdlog::warn("simulated GPU: {}", what); };
+  return CreateSimDriver(options);
+}
+
+// What is known of a driver of this version: guests and workers use the table that ChooseTable gives.
+absl::Status CheckVersion(const std::string& version) {
+  const abi::Choice choice = abi::ChooseTable(version);
+  if (choice.table == nullptr) {
+    std::string known;
+    for (const abi::Table* table : abi::Tables())
+      absl::StrAppend(&known, known.empty() ? "" : ", ", std::string(table->driver_version));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "NVIDIA driver ", version, " is of a branch that has no tables. There are tables for ", known,
+        ", which also serve other releases of the same branches (the number before the first dot)"));
+  }
+  if (!choice.exact)
+    spdlog::warn("no tables for NVIDIA driver {}: those of {} are used. What is new in it is refused",
+                 version, choice.table->driver_version);
+  return absl::OkStatus();
+}
+
+// What stands behind the workers while the broker runs.
+struct Backend {
+  std::string driver_version;
+  std::unique_ptr<kernel::Kernel> kernel;
+  std::optional<kernel::WarmGpus> gpus;  // kept initialised
+};
+
+absl::StatusOr<Backend> PrepareBackend(const Flags& flags, MakeKernel make_kernel) {
+  Backend backend;
+  if (flags.driver == "sim") {
+    // Made here for its complaints and its version, then by each worker for itself.
+    auto driver = MakeSimDriver(flags);
+    if (!driver.ok()) return driver.status();
+    backend.driver_version = (*driver)->info().version;
+    return backend;
+  }
+  if (flags.guests_per_worker != 1)
+    return absl::InvalidArgumentError(
+        "--guests-per-worker: with --driver=kernel each guest has a worker of its own. RM lets all clients "
+        "of one "
+        "process share their objects");
+  backend.kernel = make_kernel();
+  auto info = kernel::Discover(*backend.kernel);
+  if (!info.ok()) return info.status();
+  if (auto status = CheckVersion(info->version); !status.ok()) return status;
+  auto gpus =
+      kernel::WarmGpus::Open(*backend.kernel, *info, [](std::string_view line) { spdlog::info("{}", line); });
+  if (!gpus.ok()) return gpus.status();
+  backend.gpus.emplace(*std::move(gpus));
+  backend.driver_version = info->version;
+  return backend;
+}
+
+// `values` are NAME=WHAT of the flag `flag`, `what` says so in the complaint.
+absl::StatusOr<std::map<std::string, std::string>> ByName(const std::vector<std::string>& values,
+                                                          const char* flag, const char* what) {
+  std::map<std::string, std::string> by_name;
+  for (const std::string& one : values) {
+    const size_t equals = one.find('=');
+    if (equals == std::string::npos || equals == 0)
+      return absl::InvalidArgumentError(absl::StrCat(flag, " wants NAME=", what, ", not '", one, "'"));
+    by_name[one.substr(0, equals)] = one.substr(equals + 1);
+  }
+  return by_name;
+}
+
+absl::StatusOr<std::map<std::string, uint64_t>> NamedQuotas(
+    const Flags& flags, const std::map<std::string, std::string>& sockets) {
+  auto sizes = ByName(flags.guest_mem_quotas, "--guest-mem-quota", "SIZE");
+  if (!sizes.ok()) return sizes.status();
+  std::map<std::string, uint64_t> quotas;
+  for (const auto& [name, bytes] : *sizes) {
+    if (!sockets.contains(name))
+      return absl::InvalidArgumentError(
+          absl::StrCat("--guest-mem-quota: no --guest-socket makes a guest '", name, "'"));
+    if (!absl::SimpleAtoi(bytes, &quotas[name]))
+      return absl::InvalidArgumentError(absl::StrCat("--guest-mem-quota: ", bytes, " is no size"));
+  }
+  return quotas;
+}
+
+absl::StatusOr<std::optional<UidRange>> WorkerUidRange(const Flags& flags) {
+  if (flags.worker_uid_range.empty()) return std::nullopt;
+  auto range = ParseUidRange(flags.worker_uid_range);
+  const absl::Status status = range.ok() ? CheckMayRunOtherUsers() : range.status();
+  if (!status.ok())
+    return absl::Status(status.code(), absl::StrCat("--worker-uid-range: ", status.message()));
+  return *range;
+}
+
+void TellReady(int fd) {
+  if (fd < 0) return;
+  if (write(fd, "ready\n", 6) != 6) spdlog::warn("--ready-fd={} cannot be written", fd);
+  close(fd);
+}
+
+// ---- gpu-broker ----
+
+int Supervise(const Flags& flags, MakeKernel make_kernel) {
+  StartLog(flags, "gpu-broker");
+  if (flags.ready_fd >= 0) fcntl(flags.ready_fd, F_SETFD, FD_CLOEXEC);
+  auto backend = PrepareBackend(flags, make_kernel);
+  if (!backend.ok()) return Fail(backend.status());
+  auto named_sockets = ByName(flags.guest_sockets, "--guest-socket", "PATH");
+  if (!named_sockets.ok()) return Fail(named_sockets.status());
+  auto named_quotas = NamedQuotas(flags, *named_sockets);
+  if (!named_quotas.ok()) return Fail(named_quotas.status());
+  auto worker_uids = WorkerUidRange(flags);
+  if (!worker_uids.ok()) return Fail(worker_uids.status());
+  SupervisorOptions options;
+  options.socket = flags.socket;
+  options.named_sockets = *std::move(named_sockets);
+  options.memory_quota_bytes = flags.mem_quota_bytes;
+  options.named_memory_quotas_bytes = *std::move(named_quotas);
+  options.control_socket = ControlSocketOf(flags.socket);
+  options.guests_per_worker = flags.guests_per_worker;
+  options.guest_linger = std::chrono::milliseconds(flags.guest_linger_ms);
+  options.worker_arguments = {"worker",
+                              "--driver=" + flags.driver,
+                              "--sim-gpu=" + flags.sim_gpu,
+                              "--sim-driver-version=" + flags.sim_driver_version,
+                              "--sim-kernels=" + flags.sim_kernels,
+                              "--log-level=" + flags.log_level};
+  options.worker_uids = *worker_uids;
+  options.driver = flags.driver;
+  options.driver_version = backend->driver_version;
+  auto supervisor = Supervisor::Create(std::move(options));
+  if (!supervisor.ok()) return Fail(supervisor.status());
+  spdlog::info("serving driver {} {} at {}", flags.driver, backend->driver_version, flags.socket);
+  TellReady(flags.ready_fd);
+  const absl::Status status = (*supervisor)->Run();
+  return status.ok() ? 0 : Fail(status);
+}
+
+// ---- gpu-broker worker ----
+
+void AddSimStatistics(const SimDriver& sim, WorkerStatistics* statistics) {
+  const sim::UnknownCounts unknown = sim.unknown_counts();
+  auto& counts = *statistics->mutable_unknown_calls();
+  counts["controls"] = unknown.controls;
+  counts["classes"] = unknown.classes;
+  counts["escapes"] = unknown.escapes;
+  counts["uvm"] = unknown.uvm;
+  statistics->set_skipped_kernels(sim.skipped_kernels());
+}
+
+// The driver, and what it adds to the statistics.
+absl::Status MakeWorkerDriver(const Flags& flags, kernel::Kernel* kernel, WorkerOptions* options) {
+  if (kernel != nullptr) {
+    auto driver = kernel::CreateKernelDriver(*kernel);
+    if (driver.ok()) options->driver = *std::move(driver);
+    return driver.status();
+  }
+  auto driver = MakeSimDriver(flags);
+  if (!driver.ok()) return driver.status();
+  options->add_driver_statistics = [sim = driver->get()](WorkerStatistics* statistics) {
+    AddSimStatistics(*sim, statistics);
+  };
+  options->driver = *std::move(driver);
+  return absl::OkStatus();
+}
+
+int Work(const Flags& flags, MakeKernel make_kernel) {
+  StartLog(flags, "gpu-broker-worker");
+  if (auto status = DropPrivileges(flags.uid); !status.ok()) return Fail(status);
+  const std::unique_ptr<kernel::Kernel> kernel = flags.driver == "kernel" ? make_kernel() : nullptr;
+  WorkerOptions options;
+  options.supervisor = Fd(kWorkerSocketFd);
+  if (auto status = MakeWorkerDriver(flags, kernel.get(), &options); !status.ok()) return Fail(status);
+  auto worker = Worker::Create(std::move(options));
+  if (!worker.ok()) return Fail(worker.status());
+  (*worker)->Run();
+  return 0;
+}
+
+// ---- gpu-broker stats ----
+
+int PrintStatistics(const Flags& flags) {
+  auto statistics = AskStatistics(flags.socket);
+  if (!statistics.ok()) return Fail(statistics.status());
+  std::printf("%s\n", StatisticsJson(*statistics).c_str());
+  return 0;
+}
+
+}  // namespace
+
+int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
+  Flags flags;
+  CLI::App app("Shares one NVIDIA GPU among many guests. Guests run with LD_PRELOAD=libnvshim.so.",
+               "gpu-broker");
+  app.set_version_flag("--version", kVersion);
+  AddDriverFlags(app, flags);
+  app.add_option("--socket", flags.socket, "Unix socket at which guests connect")->capture_default_str();
+  app.add_option("--guest-socket", flags.guest_sockets,
+                 "NAME=PATH: one more socket; whoever connects there belongs to the guest NAME");
+  app.add_option("--mem-quota", flags.mem_quota_bytes,
+                 "Video memory that each guest may have, as in 1GiB; 0 is no limit")
+      ->transform(CLI::Validator(ToBytes, "SIZE"))
+      ->capture_default_str();
+  app.add_option("--guest-mem-quota", flags.guest_mem_quotas, "NAME=SIZE: the same for the guest NAME alone")
+      ->transform(CLI::Validator(NamedToBytes, "NAME=SIZE"));
+  app.add_option("--guests-per-worker", flags.guests_per_worker,
+                 "Guests that share one worker process (above 1: simulated driver only)")
+      ->check(CLI::Range(1u, 4096u))
+      ->capture_default_str();
+  app.add_option("--guest-linger-ms", flags.guest_linger_ms,
+                 "How long the worker of a guest without processes is kept for the next one")
+      ->capture_default_str();
+  app.add_option(
+      "--worker-uid-range", flags.worker_uid_range,
+      "FIRST-LAST: give each worker a user id of its own out of these (needs CAP_SETUID, CAP_KILL)");
+  app.add_option("--ready-fd", flags.ready_fd,
+                 "Descriptor that gets the line 'ready' once guests can connect");
+
+  CLI::App* stats = app.add_subcommand("stats", "Print the statistics of a running broker as JSON");
+  stats->add_option("--socket", flags.socket, "The running broker's --socket")->capture_default_str();
+
+  CLI::App* abi = app.add_subcommand("abi", "What is known of driver versions")->require_subcommand(1);
+  CLI::App* abi_list = abi->add_subcommand("list", "Print the driver versions that have tables");
+  bool as_json = false;
+  abi_list->add_flag("--json", as_json, "Print JSON");
+
+  CLI::App* worker =
+      app.add_subcommand("worker", "Serve guests for a supervisor (started by gpu-broker itself)");
+  worker->group("");
+  AddDriverFlags(*worker, flags);
+  worker->add_option("--uid", flags.uid, "User id that the worker takes");
+  CLI11_PARSE(app, argc, argv);
+
+  if (*stats) return PrintStatistics(flags);
+  if (*abi_list) return std::fputs((as_json ? AbiListJson() : AbiListText()).c_str(), stdout) < 0;
+  if (*worker) return Work(flags, make_kernel);
+  return Supervise(flags, make_kernel);
+}
+
+}  // namespace nvshim::broker
