@@ -58,10 +58,6 @@ uint64_t Filters() {
 
 }  // namespace
 
-bool IsFiltered() {
-  if (Syscall(SYS_prctl, PR_GET_SECCOMP) == 0) return false;
-  const uint64_t known = KnownFilters();
-  return known == 0 || Filters() > known;
-}
+bool IsFiltered() { return Syscall(SYS_prctl, PR_GET_SECCOMP) != 0 && Filters() > KnownFilters(); }
 
 }  // namespace nvshim::preload

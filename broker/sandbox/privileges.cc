@@ -53,7 +53,7 @@ constexpr Step kSteps[] = {
     {"empty the bounding set", EmptyBoundingSet},    // first: a change of user takes CAP_SETPCAP along
     {"keep one group id", KeepOneGroup},             // the broker's, and its supplementary groups
     {"become one user", BecomeOneUser},              // of --worker-uid-range, or the broker's
-    {"drop all capabilities", DropCapabilities},     // last of the ids: they are what changes them
+    {"drop all capabilities", DropCapabilities},     // after the ids, whose change needs them
     {"gain no new privileges", SetNoNewPrivileges},  // exec gives nothing back
     {"be not dumpable", SetNotDumpable},             // last: a change of credentials sets it anew
 };

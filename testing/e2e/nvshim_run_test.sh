@@ -1,6 +1,6 @@
 #!/bin/bash
-# Law: what nvshim_run.py says; and to nvidia-smi and libcuda nvshim-run makes no difference: they see the same GPU, copies
-# are equal, and memory of the program's own is registered.
+# Law: what nvshim_run.py says; and to nvidia-smi and libcuda nvshim-run makes no difference: they see the same GPU,
+# copies are equal, and memory of the program's own is registered.
 set -euo pipefail
 source testing/e2e/runfiles.sh
 
