@@ -65,6 +65,7 @@ def check_environment():
     expect("LD_PRELOAD", plain["LD_PRELOAD"], os.path.realpath(guests.PRELOAD))
     expect("NVSHIM_SOCKET", plain.get("NVSHIM_SOCKET"), None)
     expect("NVSHIM_FILTERS", plain["NVSHIM_FILTERS"], "1")
+    expect("NVSHIM_FILTERS of two", of(RUN, f"--library={guests.PRELOAD}")["NVSHIM_FILTERS"], "2")
     # The other library is this process's libc, which is there.
     expect("LD_PRELOAD before another", of(LD_PRELOAD="libc.so.6")["LD_PRELOAD"],
            os.path.realpath(guests.PRELOAD) + ":libc.so.6")
