@@ -413,18 +413,23 @@ TEST(RequestCheckTest, AGssLegacyControlTakesAnySizeUpToItsCap) {
   EXPECT_EQ(Check(Control(kRoots, 8)).refusal->reason, Reason::kUnknownControl);
 }
 
-// Every spec of the table, with exactly what it takes.
-TEST(RequestCheckTest, EveryOpaqueControlAndClassOfTheTablePasses) {
-  for (const abi::Spec& control : Table535().controls) {
-    if (control.pointers.size != 0 || control.withheld) continue;
-    EXPECT_TRUE(Passes(Check(Control(control.number, control.size)))) << control.name;
+// Every spec of every version, with exactly what it takes.
+TEST(RequestCheckTest, EveryOpaqueControlAndClassOfTheTablesPasses) {
+  for (const abi::Table* table : abi::Tables()) {
+    const auto passes = [table](Call&& call, DeviceClass device_class = DeviceClass::kCtl) {
+      return Passes(CheckRequest(*table, device_class, call));
+    };
+    for (const abi::Spec& control : table->controls)
+      if (control.pointers.size == 0 && !control.withheld) {
+        EXPECT_TRUE(passes(Control(control.number, control.size))) << control.name;
+      }
+    for (const abi::Spec& rm_class : table->classes)
+      if (!rm_class.withheld) {
+        EXPECT_TRUE(passes(Alloc(kAlloc64, rm_class.number, rm_class.size))) << rm_class.name;
+      }
+    for (const abi::Spec& call : table->uvm)
+      EXPECT_TRUE(passes(Call(call.number, call.size), DeviceClass::kUvm)) << call.name;
   }
-  for (const abi::Spec& rm_class : Table535().classes) {
-    if (rm_class.withheld) continue;
-    EXPECT_TRUE(Passes(Check(Alloc(kAlloc64, rm_class.number, rm_class.size)))) << rm_class.name;
-  }
-  for (const abi::Spec& call : Table535().uvm)
-    EXPECT_TRUE(Passes(Check(Call(call.number, call.size), DeviceClass::kUvm))) << call.name;
 }
 
 }  // namespace

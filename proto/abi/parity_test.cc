@@ -200,7 +200,22 @@ TEST_P(ParityTest, WhatBothSidesTakeApartThemselvesIsLaidOutAsTheySuppose) {
           {"params", nvos54::kParams},
           {"paramsSize", nvos54::kParamsSize},
           {"status", nvos54::kStatus}});
+  expect("nv_ioctl_nvos33_parameters_with_fd", 56,
+         {{"params.hClient", nvos33::kClient},
+          {"params.hDevice", nvos33::kDevice},
+          {"params.hMemory", nvos33::kMemory},
+          {"params.status", nvos33::kStatus},
+          {"fd", nvos33::kFd}});
+  // What preload/marshal.cc and broker/driver/kernel have numbers of their own for.
   expect("nv_ioctl_xfer_t", 16, {{"cmd", 0}, {"size", 4}, {"ptr", 8}});
+  expect("NVOS34_PARAMETERS", 32,
+         {{"hClient", nvos33::kClient},
+          {"hDevice", nvos33::kDevice},
+          {"hMemory", nvos33::kMemory},
+          {"status", 24}});
+  expect("nv_ioctl_rm_api_version_t", 72, {{"versionString", 8}});
+  expect("UVM_INITIALIZE_PARAMS", 16, {{"flags", 0}});
+  EXPECT_EQ(Find(table().uvm, 71)->status_offset, 20) << "UVM_POPULATE_PAGEABLE";
 }
 
 INSTANTIATE_TEST_SUITE_P(AllVersions, ParityTest, testing::Range<size_t>(0, Tables().size),

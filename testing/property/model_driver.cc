@@ -65,7 +65,7 @@ void ModelDriver::CheckBelongsTo(GuestId guest, DriverFileId file, const DriverC
   const uint32_t params = call.Child(0, abi::nvos54::kParams);
   if (params == 0) return;
   if (spec->shape == abi::Shape::kControl)
-    check(*abi::Find(Table535().controls, U32(call, 8)), call.Bytes(params));
+    check(*abi::FindControl(Table535(), U32(call, 8)), call.Bytes(params));
   if (spec->shape == abi::Shape::kAlloc && U32(call, 0) != 0)
     check(*abi::Find(Table535().classes, U32(call, 12)), call.Bytes(params));
 }

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import unittest
 
-MEASURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "measure")
+MEASURE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "measure")
 HEAD = "kind,number,name,struct,size,fields\n"
 CTRL = """
 #define NV9999_CTRL_CMD_LIST 0x99990101
