@@ -19,7 +19,15 @@
 namespace nvshim::broker {
 namespace {
 
-enum TagKind : uint8_t { kListenerTag, kControlListenerTag, kSignalTag, kWorkerTag, kControlTag, kTimerTag };
+enum TagKind : uint8_t {
+  kListenerTag,
+  kControlListenerTag,
+  kSignalTag,
+  kWorkerTag,
+  kControlTag,
+  kTimerTag,
+  kEndingWorkerTag
+};
 
 // Guests connect from any uid; who they are decides the kernel, what they get the worker.
 constexpr mode_t kGuestSocketMode = 0666;
@@ -71,7 +79,9 @@ Supervisor::Supervisor(SupervisorOptions options, std::unique_ptr<Loop> loop)
 }
 
 Supervisor::~Supervisor() {
-  for (auto& [index, worker] : workers_) EndWorker(worker.process);
+  ending_workers_.merge(workers_);
+  for (auto& [index, worker] : ending_workers_) KillWorker(worker.process);
+  for (auto& [index, worker] : ending_workers_) ReapWorker(worker.process, /*wait=*/true);
   for (const Listener& listener : listeners_) unlink(listener.path.c_str());
   if (control_listener_.valid()) unlink(options_.control_socket.c_str());
 }
@@ -128,6 +138,8 @@ void Supervisor::Complete(const Completion& completion) {
       return;
     case kWorkerTag:
       return OnWorker(index);
+    case kEndingWorkerTag:
+      return OnEndingWorker(completion);
     case kControlTag:
       return OnControl(index);
     case kTimerTag:
@@ -260,10 +272,7 @@ void Supervisor::Retire(const std::string& name) {
   guest_names_.erase(guest.id);
   WorkerRecord& worker = workers_.at(guest.worker);
   if (--worker.guests == 0) {
-    loop_->Cancel({kWorkerTag, guest.worker});
-    EndWorker(worker.process);
-    workers_.erase(guest.worker);
-    AnswerIfComplete();
+    EndWorker(guest.worker);
     return;
   }
   ToWorker message;
@@ -298,15 +307,34 @@ void Supervisor::OnWorker(uint32_t index) {
 void Supervisor::LoseWorker(uint32_t index) {
   WorkerRecord& worker = workers_.at(index);
   spdlog::warn("worker pid {} is gone with {} guests", worker.process.pid, worker.guests);
-  loop_->Cancel({kWorkerTag, index});
-  EndWorker(worker.process);
   std::erase_if(guests_, [&](const auto& entry) {
     if (entry.second.worker != index) return false;
     guest_names_.erase(entry.second.id);
     return true;
   });
-  workers_.erase(index);
+  EndWorker(index);
+}
+
+void Supervisor::EndWorker(uint32_t index) {
+  loop_->Cancel({kWorkerTag, index});
+  loop_->Submit(false);  // before the descriptor's number can mean something else
+  auto node = workers_.extract(index);
+  WorkerProcess& process = node.mapped().process;
+  KillWorker(process);
+  loop_->Poll(process.process.get(), POLLIN, {kEndingWorkerTag, index});
+  ending_workers_.insert(std::move(node));
   AnswerIfComplete();
+}
+
+void Supervisor::OnEndingWorker(const Completion& completion) {
+  const auto it = ending_workers_.find(completion.tag.index);
+  if (it == ending_workers_.end()) return;
+  if (ReapWorker(it->second.process, /*wait=*/false)) {
+    loop_->Cancel(completion.tag);
+    ending_workers_.erase(it);
+  } else if (!completion.more) {
+    loop_->Poll(it->second.process.process.get(), POLLIN, completion.tag);
+  }
 }
 
 // ---- Control socket ----

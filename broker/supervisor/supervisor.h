@@ -84,6 +84,8 @@ class Supervisor {
   void OnWorker(uint32_t index);
   void OnGuestEmpty(const GuestEmpty& message);
   void LoseWorker(uint32_t index);
+  void EndWorker(uint32_t index);
+  void OnEndingWorker(const Completion& completion);
   void RetireGuests();
   void Retire(const std::string& name);
   void OnControlListener();
@@ -101,6 +103,7 @@ class Supervisor {
   std::map<uint32_t, std::string> guest_names_;  // by id
   std::optional<WorkerUids> worker_uids_;
   std::map<uint32_t, WorkerRecord> workers_;
+  std::map<uint32_t, WorkerRecord> ending_workers_;  // killed, and not gone: their user ids are in use
   std::map<uint32_t, ControlClient> control_clients_;
   uint32_t next_guest_ = 1;
   uint32_t next_worker_ = 1;

@@ -4,7 +4,9 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -44,16 +46,30 @@ absl::StatusOr<WorkerProcess> StartWorker(const std::vector<std::string>& argume
   posix_spawn_file_actions_destroy(&files);
   if (error != 0) return absl::ErrnoToStatus(error, "starting a worker");
   worker.socket = std::move(ours);
-  return worker;
+  worker.process = Fd(static_cast<int>(syscall(SYS_pidfd_open, worker.pid, 0)));
+  if (worker.process.valid()) return worker;
+  const absl::Status status = absl::ErrnoToStatus(errno, "pidfd_open of a worker");
+  KillWorker(worker);
+  ReapWorker(worker, /*wait=*/true);
+  return status;
 }
 
-void EndWorker(WorkerProcess& worker) {
-  if (worker.pid <= 0) return;
-  kill(worker.pid, SIGKILL);
-  while (waitpid(worker.pid, nullptr, 0) < 0 && errno == EINTR) {
-  }
-  worker.pid = -1;
+void KillWorker(WorkerProcess& worker) {
+  // The number is the worker's as long as it is not reaped.
+  if (worker.pid > 0) kill(worker.pid, SIGKILL);
   worker.socket.Reset();
+}
+
+bool ReapWorker(WorkerProcess& worker, bool wait) {
+  if (worker.pid <= 0) return true;
+  pid_t reaped;
+  do {
+    reaped = waitpid(worker.pid, nullptr, wait ? 0 : WNOHANG);
+  } while (reaped < 0 && errno == EINTR);
+  if (reaped == 0) return false;
+  worker.pid = -1;
+  worker.process.Reset();
+  return true;
 }
 
 }  // namespace nvshim::broker

@@ -15,7 +15,8 @@ namespace nvshim::broker {
 
 struct WorkerProcess {
   pid_t pid = -1;
-  Fd socket;  // SOCK_SEQPACKET: ToWorker out, FromWorker in
+  Fd process;  // pidfd: readable when the process has ended
+  Fd socket;   // SOCK_SEQPACKET: ToWorker out, FromWorker in
 };
 
 // The descriptor number at which a worker finds its socket.
@@ -24,9 +25,12 @@ inline constexpr int kWorkerSocketFd = 3;
 // `arguments` follow the program's name.
 absl::StatusOr<WorkerProcess> StartWorker(const std::vector<std::string>& arguments);
 
-// Ends the worker at once and waits for it; its files, and with them its guests' objects, are released by the
-// kernel.
-void EndWorker(WorkerProcess& worker);
+// Ends the worker. Its files, and with them its guests' objects, are released by the kernel, which may take a
+// driver of hardware seconds; so nobody waits. Before or after, in any order, the process must be reaped.
+void KillWorker(WorkerProcess& worker);
+
+// Takes the ended process off the kernel's list; with `wait`, once it has ended. False when it has not.
+bool ReapWorker(WorkerProcess& worker, bool wait);
 
 }  // namespace nvshim::broker
 

@@ -58,9 +58,9 @@ def check_mappings(calls):
         guests.fail("no guest has mapped anything")
     used = {file_of(call) for call in calls if call.startswith("ioctl ")}
     for i in mappings:
-        before, after = calls[i - 1], calls[i + 1]
-        if not before.startswith("open ") or after != f"close {file_of(before)}" or file_of(before) in used:
-            guests.fail(f"a mapping is carried by a file with a history: {calls[i - 1:i + 2]}")
+        after = calls[i + 1]
+        if not after.startswith("close ") or file_of(after) in used:
+            guests.fail(f"a mapping is carried by a file with a history, or kept: {calls[i:i + 2]}")
 
 
 def check_worker(calls):
