@@ -25,11 +25,13 @@ sys.dont_write_bytecode = True  # the kit may lie on a read-only medium
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import broker as broker_module  # noqa: E402
+import recording  # noqa: E402
 import report  # noqa: E402
 import table  # noqa: E402
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NOTHING = 1, 2, 77
 TAIL_LINES = 15
+BUILD_TIMEOUT_S = 300.0
 
 
 def load_with_broker():
@@ -120,6 +122,7 @@ class Kit:
         user = broker_module.User(arguments.user, machine.nodes)
         self.user = user.name
         self.brokers = {}
+        self.commands = {}  # by name of the program
         # On hardware one broker; on the simulator one for each way to treat kernels.
         for kernels in ("skip", "fail") if machine.simulated else ("",):
             own = [one for one in programs if not machine.simulated or one.sim_kernels == kernels]
@@ -157,10 +160,10 @@ class Kit:
         environment = self.environment(where)
         sockets = [self.broker_of(program).sockets[guest] for guest in guests_of(program)]
         preload = os.path.join(HERE, "lib", "libnvshim.so")
-        if program.guests == 1:
-            environment.update(LD_PRELOAD=preload, NVSHIM_SOCKET=sockets[0])
-        else:
+        if program.scenario:
             environment.update(NVSHIM_KIT_PRELOAD=preload, NVSHIM_KIT_SOCKETS=" ".join(sockets))
+        else:
+            environment.update(LD_PRELOAD=preload, NVSHIM_SOCKET=sockets[0])
         if self.machine.simulated and program.sim_kernels == "skip":
             environment["NVSHIM_KIT_KERNELS"] = "skipped"
         return environment
@@ -175,15 +178,50 @@ class Kit:
             return False
         return subprocess.run(["test", "-e", "/dev/nvidiactl"], check=False, preexec_fn=self.private_dev()).returncode == 0
 
+    def build(self, program):
+        """Compiles a .cu; the path of the program, or a Run that says why there is none."""
+        nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+        if not os.path.exists(nvcc):
+            return report.Run(report.EXIT_NOT_APPLICABLE, 0.0, "not applicable: no nvcc here\n", "")
+        path = os.path.join(self.folder, program.name)
+        libraries = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(nvcc))), "lib64")
+        command = [nvcc, "-O2", "-std=c++17", "-arch=native", os.path.join(HERE, program.command[0]), "-o", path,
+                   *program.build, f"-L{libraries}", "-Xlinker", "-rpath", "-Xlinker", libraries]
+        try:
+            result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                                    check=False, timeout=BUILD_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return report.Run(None, BUILD_TIMEOUT_S, "", "nvcc")
+        if result.returncode != 0:
+            return report.Run(1, 0.0, "", f"nvcc: {result.stdout}")
+        return path
+
+    def command(self, program):
+        """The words to start, or a Run that says why there is nothing to start. Builds once."""
+        if program.name not in self.commands:
+            first, *rest = program.command
+            path = os.path.join(HERE, first) if "/" in first else first
+            if program.build is not None:
+                built = self.build(program)
+                self.commands[program.name] = built if isinstance(built, report.Run) else [built, *rest]
+            elif path.endswith(".py"):
+                self.commands[program.name] = [self.arguments.python, "-B", path, *rest]
+            else:
+                self.commands[program.name] = [path, *rest]
+        return self.commands[program.name]
+
     def execute(self, program, where, environment, private_dev=None):
         """One run; its output is kept in the folder of results."""
+        command = self.command(program)
+        if isinstance(command, report.Run):
+            return command
         folder = os.path.join(self.results, program.name)
         os.makedirs(folder, exist_ok=True)
         paths = [os.path.join(folder, f"{where}.{kind}") for kind in ("out", "err")]
         start = time.monotonic()
         with open(paths[0], "wb") as out, open(paths[1], "wb") as err:
             try:
-                process = subprocess.Popen(command_of(program), env=environment, stdin=subprocess.DEVNULL, stdout=out,
+                process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out,
                                            stderr=err, cwd=folder, start_new_session=True, preexec_fn=private_dev)
             except FileNotFoundError:
                 return report.Run(report.EXIT_NOT_APPLICABLE, 0.0, f"not applicable: no {program.command[0]} here\n", "")
@@ -195,12 +233,17 @@ class Kit:
                 texts.append(file.read())
         return report.Run(status, elapsed, *texts)
 
-    def run(self, program):
-        native = None
-        if self.native(program):
-            native = self.execute(program, "native", self.environment("native"))
+    def run_natively(self, program):
+        """The native run; None where there is none."""
+        if program.quota or self.machine.simulated and not self.arguments.stand_in:
+            return None
+        if self.machine.simulated:
+            self.broker_of(program).start()
+            return self.execute(program, "native", self.guest_environment(program, "native"), self.private_dev())
+        return self.execute(program, "native", self.environment("native"))
+
+    def run(self, program, native):
         broker = self.broker_of(program)
-        broker.start()
         brokered = self.execute(program, "brokered", self.guest_environment(program), self.private_dev())
         complaint, guests = None, {}
         try:
@@ -225,8 +268,17 @@ class Kit:
             "complaint": complaint,
         }
 
-    def native(self, program):
-        return program.native and not program.quota and not self.machine.simulated
+    def record(self, program):
+        """A third run, natively where that is possible, that writes down what the program asks of the driver."""
+        environment = (self.guest_environment(program, "record") if self.machine.simulated or program.quota
+                       else self.environment("record"))
+        environment["NVSHIM_RECORD"] = os.path.join(self.results, program.name, "recording")
+        recorder = os.path.join(HERE, "lib", "record.so")
+        # Of a scenario, which starts its guests itself, and in front of the shim.
+        variable = "NVSHIM_KIT_PRELOAD" if "NVSHIM_KIT_PRELOAD" in environment else "LD_PRELOAD"
+        with_broker.prepend(recorder, environment, variable)
+        guest = self.machine.simulated or program.quota
+        self.execute(program, "record", environment, self.private_dev() if guest else None)
 
     def stop(self):
         return [complaint for one in self.brokers.values() if (complaint := one.stop())]
@@ -234,12 +286,6 @@ class Kit:
 
 def guests_of(program):
     return [f"{program.name}-{number}" for number in range(1, program.guests + 1)]
-
-
-def command_of(program):
-    first, *rest = program.command
-    path = os.path.join(HERE, first) if "/" in first else first
-    return [sys.executable, "-B", path, *rest] if path.endswith(".py") else [path, *rest]
 
 
 def wait(process, timeout_s):
@@ -288,7 +334,12 @@ def parse():
     parser.add_argument("--json", metavar="FILE", help="where to write the results (results.json in the results folder)")
     parser.add_argument("--results", metavar="DIR", help="folder for outputs and logs (a new one in the current folder)")
     parser.add_argument("--user", metavar="NAME", help="started by root, whom to run the broker as (nobody)")
+    parser.add_argument("--record", action="store_true",
+                        help="run every program once more and write down its ioctls, natively; compare them with the tables")
+    parser.add_argument("--python", metavar="PATH", default=sys.executable, help="Python with PyTorch (the one that runs this)")
     parser.add_argument("--driver", choices=["kernel", "sim"], default="kernel", help="what is behind the broker (kernel)")
+    parser.add_argument("--stand-in", action="store_true",
+                        help="with --driver sim: a first run through the broker stands in for the native one")
     parser.add_argument("--sim-gpu", default="h100", help="the simulated GPU (h100)")
     parser.add_argument("--clients", metavar="DIR", help="NVIDIA's libraries for --driver sim")
     return parser.parse_args()
@@ -323,6 +374,14 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def compare_recordings(kit):
+    """Lines that say what the tables of the broker lack."""
+    paths = [os.path.join(kit.results, one.name, "recording") for one in kit.programs]
+    version = with_broker.DEFAULT_DRIVER_VERSION if kit.machine.simulated else kit.machine.facts["driver"]
+    name, calls, lines = recording.report([path for path in paths if os.path.exists(path)], version)
+    return [*lines, f"{calls} recorded calls held against {name}: {len(lines)} differences"]
+
+
 def run_all(kit):
     facts = kit.machine.facts
     facts["broker_user"] = kit.user
@@ -331,10 +390,20 @@ def run_all(kit):
         say(f"{name}: {value}")
     say()
     results = []
+    early = {}
     try:
         for program in kit.programs:
+            if program.before_broker:
+                say(f"{program.name}, before the broker ...")
+                early[program.name] = kit.run_natively(program)
+        for program in kit.programs:
             say(f"{program.name} ...")
-            results.append(kit.run(program))
+            # With the broker holding the GPU both runs find it initialised.
+            kit.broker_of(program).start()
+            native = early[program.name] if program.name in early else kit.run_natively(program)
+            results.append(kit.run(program, native))
+            if kit.arguments.record:
+                kit.record(program)
             if results[-1]["outcome"] in (report.FAIL, report.NATIVE):
                 say(f"  {results[-1]['reason']}")
                 show_tail(kit.results, program.name)
@@ -347,6 +416,10 @@ def run_all(kit):
     say()
     for line in report.table(results):
         say(line)
+    if kit.arguments.record:
+        say()
+        for line in compare_recordings(kit):
+            say(line)
     figures = report.figures(results)
     if figures:
         say()
