@@ -8,6 +8,8 @@ EXIT_NOT_APPLICABLE = 77
 TIMING = re.compile(r"^timing (\S+) (\S+) (\S+)$", re.MULTILINE)
 
 PASS, FAIL, SKIP, KNOWN, NATIVE = "pass", "FAIL", "skip", "known", "native"
+REASON_LENGTH_MAX = 110  # in the table; all of it is in results.json
+
 # What the outcomes mean, in the order in which the last line counts them.
 MEANING = {
     PASS: "passed",
@@ -72,14 +74,14 @@ def judge(native, brokered, masks, complaint, fails_in_sim):
         return SKIP, native.reason(), None
     if native is None and brokered.status == EXIT_NOT_APPLICABLE:
         return SKIP, brokered.reason(), None
-    if native is not None and not native.good():
-        if brokered.good():
-            return FAIL, f"natively {native.reason()}, through the broker it works", False
-        return NATIVE, f"natively {native.reason()}; through the broker {brokered.reason()}", None
     if fails_in_sim is not None:
         if brokered.good():
             return FAIL, f"works, and should not: {fails_in_sim}", None
         return KNOWN, f"{fails_in_sim} ({brokered.reason()})", None
+    if native is not None and not native.good():
+        if brokered.good():
+            return FAIL, f"natively {native.reason()}, through the broker it works", False
+        return NATIVE, f"natively {native.reason()}; through the broker {brokered.reason()}", None
     if not brokered.good():
         return FAIL, brokered.reason(), None
     if native is not None:
@@ -117,7 +119,9 @@ def table(results):
     for one in results:
         equal = {True: "yes", False: "NO", None: "-"}[one["equal"]]
         counts = ["-" if one[key] is None else str(one[key]) for key in ("ioctls", "refused")]
-        outcome = one["outcome"] + (f": {one['reason']}" if one["reason"] else "")
+        reason = one["reason"].replace("\n", " ")
+        reason = reason if len(reason) <= REASON_LENGTH_MAX else reason[:REASON_LENGTH_MAX] + " ..."
+        outcome = one["outcome"] + (f": {reason}" if reason else "")
         rows.append((one["program"], seconds(one["native_s"]), seconds(one["brokered_s"]),
                      ratio(one["native_s"], one["brokered_s"]), equal, *counts, outcome))
     return columns(rows)

@@ -8,6 +8,7 @@ against a simulated GPU, to try the kit itself.
 """
 
 import argparse
+import collections
 import importlib.machinery
 import importlib.util
 import json
@@ -64,9 +65,15 @@ def driver_version():
     try:
         with open("/proc/driver/nvidia/version", encoding="ascii", errors="replace") as file:
             found = re.search(r"\b(\d{3,}\.\d+(\.\d+)?)\b", file.read())
-    except FileNotFoundError:
-        return None
+    except OSError:
+        return first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
     return found[1] if found else None
+
+
+def make_uvm_node():
+    """NVIDIA's own tool makes /dev/nvidia-uvm where no CUDA program has run since the machine started."""
+    if not os.path.exists("/dev/nvidia-uvm"):
+        first_line("nvidia-modprobe", "-u", "-c=0")
 
 
 def nodes():
@@ -98,6 +105,7 @@ class Machine:
             version = driver_version()
             if version is None:
                 raise LookupError("no NVIDIA driver here: /proc/driver/nvidia/version is missing")
+            make_uvm_node()
             self.nodes = nodes()
             missing = [node for node in self.nodes if not os.path.exists(node)]
             if missing or len(self.nodes) < 3:
@@ -244,6 +252,7 @@ class Kit:
 
     def run(self, program, native):
         broker = self.broker_of(program)
+        before = counts_of(broker.guests(), guests_of(program))
         brokered = self.execute(program, "brokered", self.guest_environment(program), self.private_dev())
         complaint, guests = None, {}
         try:
@@ -254,14 +263,13 @@ class Kit:
             complaint = f"gpu-broker ended with status {broker.ended()}"
         outcome, reason, equal = report.judge(native, brokered, program.masks, complaint,
                                               program.fails_in_sim or None if self.machine.simulated else None)
-        refusals = {}
-        for guest in guests.values():
-            for name, count in guest["refusals_total"].items():
-                refusals[name] = refusals.get(name, 0) + count
+        counts = counts_of(guests, guests_of(program))
+        counts.subtract(before)
+        refusals = {name: count for name, count in counts.items() if name != IOCTLS and count}
         return {
             "program": program.name, "outcome": outcome, "reason": reason, "equal": equal,
             "native_s": native.seconds if native else None, "brokered_s": brokered.seconds,
-            "ioctls": sum(guest["ioctls_total"] for guest in guests.values()) if guests else None,
+            "ioctls": counts[IOCTLS] if guests else None,
             "refused": sum(refusals.values()) if guests else None, "refusals": refusals,
             "timings": report.merge_timings(report.timings(native.errors) if native else {},
                                             report.timings(brokered.errors)),
@@ -282,6 +290,19 @@ class Kit:
 
     def stop(self):
         return [complaint for one in self.brokers.values() if (complaint := one.stop())]
+
+
+IOCTLS = "ioctls"
+
+
+def counts_of(guests, names):
+    """How many ioctls the guests `names` have made so far, and how many were refused for each reason."""
+    counts = collections.Counter()
+    for name in names:
+        if name in guests:
+            counts[IOCTLS] += guests[name]["ioctls_total"]
+            counts.update(guests[name]["refusals_total"])
+    return counts
 
 
 def guests_of(program):
@@ -378,8 +399,8 @@ def compare_recordings(kit):
     """Lines that say what the tables of the broker lack."""
     paths = [os.path.join(kit.results, one.name, "recording") for one in kit.programs]
     version = with_broker.DEFAULT_DRIVER_VERSION if kit.machine.simulated else kit.machine.facts["driver"]
-    name, calls, lines = recording.report([path for path in paths if os.path.exists(path)], version)
-    return [*lines, f"{calls} recorded calls held against {name}: {len(lines)} differences"]
+    table_version, calls, lines = recording.report([path for path in paths if os.path.exists(path)], version)
+    return [*lines, f"{calls} recorded calls held against the table of {table_version}: {len(lines)} differences"]
 
 
 def run_all(kit):
@@ -402,7 +423,7 @@ def run_all(kit):
             kit.broker_of(program).start()
             native = early[program.name] if program.name in early else kit.run_natively(program)
             results.append(kit.run(program, native))
-            if kit.arguments.record:
+            if kit.arguments.record and program.record:
                 kit.record(program)
             if results[-1]["outcome"] in (report.FAIL, report.NATIVE):
                 say(f"  {results[-1]['reason']}")

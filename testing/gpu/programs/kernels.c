@@ -66,7 +66,8 @@ const char kKernels[] =
     "  ret;\n"
     "}\n"
 
-    ".visible .entry exchange(.param .u64 values, .param .u64 results, .param .u32 count, .param .u64 arrived) {\n"
+    ".visible .entry exchange(.param .u64 values, .param .u64 results, .param .u32 count,\n"
+    "                         .param .u64 arrived) {\n"
     REGISTERS ITEM ADDRESS("%a", "values") ADDRESS("%b", "results")
     "  mul.lo.u32 %x, %item, 3;\n"
     "  st.global.u32 [%a], %x;\n"
