@@ -11,7 +11,7 @@ TABLE_FOLDERS = [os.path.join(HERE, "abi"), os.path.join(HERE, "..", "..", "prot
 SUFFIX = ".textproto"
 
 KINDS = ("escape", "control", "class", "uvm")
-TOKEN = re.compile(r'\s*(?:#[^\n]*\n\s*)*("(?:\\.|[^"\\])*"|[\w.]+|[{}\[\]:,])')
+TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|#[^\n]*|[\w.]+|[{}\[\]:,]')
 
 # Controls that go to the firmware unread have this bit set and the next lower one clear.
 GSS_LEGACY, GSS_LEGACY_ROOT = 0x8000, 0x4000
@@ -24,7 +24,7 @@ Call = collections.namedtuple("Call", "kind number size status")
 
 def parse_text(text):
     """A text-format message as {field: [value, ...]}; a value is a string, or such a message."""
-    return _fields(iter(TOKEN.findall(text)))
+    return _fields(token for token in TOKEN.findall(text) if not token.startswith("#"))
 
 
 def _fields(tokens):

@@ -34,7 +34,7 @@ driver_version: "2.0"
 base: "1.0"
 removed_control: [0x102]
 control { name: "OLD" number: 0x101 size: 16 }
-'''
+# the end is a comment'''
 TEXTS = {"1.0": BASE, "2.0": DELTA}
 
 
