@@ -168,6 +168,7 @@ class Kit:
         environment = self.environment(where)
         sockets = [self.broker_of(program).sockets[guest] for guest in guests_of(program)]
         preload = os.path.join(HERE, "lib", "libnvshim.so")
+        environment["NVSHIM_LOG"] = "1"  # should there be no GPU for it, the shim says why
         if program.scenario:
             environment.update(NVSHIM_KIT_PRELOAD=preload, NVSHIM_KIT_SOCKETS=" ".join(sockets))
         else:
@@ -184,7 +185,8 @@ class Kit:
         """Whether a program that runs as a guest would find the real device nodes, should the shim miss a call."""
         if self.machine.simulated:
             return False
-        return subprocess.run(["test", "-e", "/dev/nvidiactl"], check=False, preexec_fn=self.private_dev()).returncode == 0
+        return subprocess.run(["/bin/sh", "-c", "test -e /dev/nvidiactl"], check=False, env={},
+                              preexec_fn=self.private_dev()).returncode == 0
 
     def build(self, program):
         """Compiles a .cu; the path of the program, or a Run that says why there is none."""

@@ -1,10 +1,10 @@
 // Law: what belongs to one guest cannot be named by another one. As `victim` it makes an RM client with a
-// device and a subdevice, prints their handles, and when its standard input ends they must still be as they
-// were. As `intruder CLIENT DEVICE SUBDEVICE FIRST COUNT` it puts that client, and COUNT numbers from FIRST
-// on, into every field of the driver's parameters that names a client: no call may succeed. Every call is
-// made with a client of its own first and what that gives is printed to standard error: where that succeeds
-// too, the refusal is for the client alone. Speaks to the device files by hand; the layouts are those of
-// nvos.h and the ctrl*.h of the open kernel modules.
+// device, a subdevice and memory, prints the client's handle, and when its standard input ends all must still
+// be as it was. As `intruder CLIENT FIRST COUNT` it puts that client, and COUNT numbers from FIRST on, into
+// every field of the driver's parameters that names a client: no call may succeed. Every call is made with a
+// client of its own first, and what that gives is printed to standard error: where that succeeds, the refusal
+// is for the client alone. Speaks to the device files by hand; the layouts are those of nvos.h and the
+// ctrl*.h of the open kernel modules.
 //
 // The numbers from FIRST on may be anybody's, so nothing is asked of them that would change what they name.
 #include <errno.h>
@@ -35,18 +35,23 @@ enum {
   kDevice = 0x80,
   kSubdevice = 0x2080,
   kOsEvent = 0x79,
+  kSystemMemory = 0x3e,
+  kAttrLocationPci = 1 << 25,  // NVOS32_ATTR_LOCATION
   kProbedIds = 0x214,
 
   kDeviceHandle = 0x5c000001,
   kSubdeviceHandle = 0x5c000002,
+  kMemoryHandle = 0x5c000003,
   kNewHandle = 0x5c000010,
   kNoErrorNoStatus = 0,
   kBytesMax = 2048,
   kOtherClients = 16,
+  kMinors = 32,
+  kMemoryBytes = 65536,
 };
 
 typedef struct {
-  uint32_t client, device, subdevice;
+  uint32_t client, device, subdevice, memory;
 } Handles;
 
 static int ctl, uvm;
@@ -87,18 +92,28 @@ static int Probe(uint32_t client) {
 static void OpenDevices(void) {
   ctl = open("/dev/nvidiactl", O_RDWR | O_CLOEXEC);
   uvm = open("/dev/nvidia-uvm", O_RDWR | O_CLOEXEC);
-  // A device can only be made by who holds its node open.
-  if (ctl < 0 || uvm < 0 || open("/dev/nvidia0", O_RDWR | O_CLOEXEC) < 0)
-    Fail("no device files: %s", strerror(errno));
+  // A device can only be made by who holds its node open. A container need not have the first one.
+  int gpu = -1;
+  for (int minor = 0; minor < kMinors && gpu < 0; ++minor) {
+    char path[32];
+    snprintf(path, sizeof(path), "/dev/nvidia%d", minor);
+    gpu = open(path, O_RDWR | O_CLOEXEC);
+  }
+  if (ctl < 0 || uvm < 0 || gpu < 0) Fail("no device files: %s", strerror(errno));
 }
 
 static Handles Arrive(void) {
-  Handles own = {0, kDeviceHandle, kSubdeviceHandle};
+  Handles own = {0, kDeviceHandle, kSubdeviceHandle, kMemoryHandle};
   uint32_t call[8] = {0}, device[14] = {0}, subdevice[1] = {0};
+  // NV_MEMORY_ALLOCATION_PARAMS has 120 or 128 bytes: attr is at 24, the size at 64.
+  uint32_t memory[32] = {0};
+  memory[6] = kAttrLocationPci;
+  memory[16] = kMemoryBytes;
   if (Escape(ctl, kAlloc, call, sizeof(call), 28) != 0) Fail("no RM client");
   own.client = call[2];
   if (Alloc(own.client, own.client, own.device, kDevice, device) != 0) Fail("no device");
   if (Alloc(own.client, own.device, own.subdevice, kSubdevice, subdevice) != 0) Fail("no subdevice");
+  if (Alloc(own.client, own.device, own.memory, kSystemMemory, memory) != 0) Fail("no memory");
   return own;
 }
 
@@ -120,7 +135,7 @@ static int AllocateInIt(const Handles* own, const Handles* of) {
 }
 
 static int Duplicate(const Handles* own, const Handles* of) {
-  uint32_t call[7] = {own->client, own->client, kNewHandle, of->client, of->device};
+  uint32_t call[7] = {own->client, own->device, kNewHandle, of->client, of->memory};
   const int result = Escape(ctl, kDup, call, sizeof(call), 24);
   if (result == 0) Free(own->client, kNewHandle);
   return result;
@@ -141,7 +156,7 @@ static int DeviceForIt(const Handles* own, const Handles* of) {
 }
 
 static int EventOfIt(const Handles* own, const Handles* of) {
-  uint32_t params[6] = {of->client, of->device, kOsEvent, 0, (uint32_t)ctl, 0};
+  uint32_t params[6] = {of->client, of->subdevice, kOsEvent, 0, (uint32_t)ctl, 0};
   const int result = Alloc(own->client, own->subdevice, kNewHandle, kOsEvent, params);
   if (result == 0) Free(own->client, kNewHandle);
   return result;
@@ -149,7 +164,7 @@ static int EventOfIt(const Handles* own, const Handles* of) {
 
 static int OsEventOfIt(const Handles* own, const Handles* of) {
   (void)own;
-  uint32_t call[4] = {of->client, of->device, 4711, 0};
+  uint32_t call[4] = {of->client, of->device, (uint32_t)ctl, 0};
   return Escape(ctl, kAllocOsEvent, call, sizeof(call), 12);
 }
 
@@ -163,11 +178,16 @@ static int ShareWithIt(const Handles* own, const Handles* of) {
   return Escape(ctl, kShare, call, sizeof(call), 20);
 }
 
+// NVOS33 and a descriptor, which gets the mapping: a file of its own.
 static int MapItsMemory(const Handles* own, const Handles* of) {
   (void)own;
-  uint32_t call[14] = {of->client, of->device, of->subdevice};
-  call[12] = (uint32_t)ctl;
-  return Escape(ctl, kMapMemory, call, sizeof(call), 40);
+  uint32_t call[14] = {of->client, of->device, of->memory};
+  const int file = open("/dev/nvidiactl", O_RDWR | O_CLOEXEC);
+  call[6] = kMemoryBytes;
+  call[12] = (uint32_t)file;
+  const int result = Escape(ctl, kMapMemory, call, sizeof(call), 40);
+  close(file);
+  return result;
 }
 
 static int FreeIt(const Handles* own, const Handles* of) {
@@ -225,11 +245,11 @@ typedef struct {
 static const Named kAttempts[] = {
     {"a control of it", AskIt, true},
     {"an object in it", AllocateInIt, true},
-    {"a duplicate of its device", Duplicate, true},
+    {"a duplicate of its memory", Duplicate, true},
     {"a device that shares with it", DeviceSharedWithIt, true},
     {"a device for it", DeviceForIt, true},
-    {"an event of it", EventOfIt, true},
     {"an OS event of it", OsEventOfIt, true},
+    {"an event of it", EventOfIt, true},
     {"its access rights", AccessRightsOfIt, true},
     {"a share with it", ShareWithIt, false},
     {"a mapping of its memory", MapItsMemory, false},
@@ -273,7 +293,7 @@ static int Intrude(const Handles* of, uint32_t first, uint32_t count) {
     broken += !Refused(kControls[i].what, ControlWithIt(&kControls[i], &own, &own),
                        ControlWithIt(&kControls[i], &own, of));
   for (uint32_t client = first; client < first + count; ++client) {
-    const Handles guessed = {client, kDeviceHandle, kSubdeviceHandle};
+    const Handles guessed = {client, kDeviceHandle, kSubdeviceHandle, kMemoryHandle};
     for (int i = 0; i < kAttempts_count && client != own.client; ++i)
       if (kAttempts[i].harmless && kAttempts[i].attempt(&own, &guessed) == 0) {
         Step("%s: SUCCEEDS with client 0x%x", kAttempts[i].what, client);
@@ -299,7 +319,7 @@ static int BeVictim(void) {
   OpenDevices();
   CountOn();
   const Handles own = Arrive();
-  Step("client 0x%x 0x%x 0x%x", own.client, own.device, own.subdevice);
+  Step("client 0x%x", own.client);
   while (read(STDIN_FILENO, &byte, 1) > 0) {
   }
   uint32_t params[1] = {0};
@@ -313,8 +333,9 @@ static uint32_t Number(const char* text) { return (uint32_t)strtoul(text, NULL, 
 
 int main(int argc, char** argv) {
   if (argc == 2 && strcmp(argv[1], "victim") == 0) return BeVictim();
-  if (argc != 7 || strcmp(argv[1], "intruder") != 0)
-    Fail("usage: foreign_client victim | intruder CLIENT DEVICE SUBDEVICE FIRST COUNT");
-  const Handles of = {Number(argv[2]), Number(argv[3]), Number(argv[4])};
-  return Intrude(&of, Number(argv[5]), Number(argv[6]));
+  if (argc != 5 || strcmp(argv[1], "intruder") != 0)
+    Fail("usage: foreign_client victim | intruder CLIENT FIRST COUNT");
+  // Objects have the same numbers in every client that this program makes.
+  const Handles of = {Number(argv[2]), kDeviceHandle, kSubdeviceHandle, kMemoryHandle};
+  return Intrude(&of, Number(argv[3]), Number(argv[4]));
 }
