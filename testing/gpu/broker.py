@@ -105,6 +105,7 @@ class Broker:
         os.close(ready_writer)
         try:
             self._await_ready(ready)
+            self._check_privilege()
         except Failure:
             self.stop()
             raise
@@ -123,6 +124,15 @@ class Broker:
                 raise Failure(f"gpu-broker ended with status {self.process.wait(STOP_TIMEOUT_S)} before it was ready\n"
                               f"{self.log_tail()}")
             said += chunk
+
+    def _check_privilege(self):
+        """The broker is whom it should be, and may do nothing that this user may not: else guests could as well."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii", errors="replace") as file:
+            status = dict(line.split(":", 1) for line in file)
+        uids, capabilities = set(status["Uid"].split()), int(status["CapEff"], 16)
+        if uids != {str(self.user.uid)} or (self.user.uid != 0 and capabilities != 0):
+            raise Failure(f"gpu-broker runs with the user ids {sorted(uids)} and the capabilities {capabilities:x}, "
+                          f"{self.user.name} has {self.user.uid} and none")
 
     def log_tail(self, lines=20):
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
