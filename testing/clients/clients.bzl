@@ -12,7 +12,10 @@ def client_programs(names, scripts):
             name = name,
             testonly = True,
             srcs = [name + ".c"],
-            linkopts = ["-lpthread"],
+            linkopts = [
+                "-Wl,--as-needed",  # no library of C++: the programs are carried to other machines
+                "-lpthread",
+            ],
             deps = [":cuda"],
         )
     native.filegroup(
