@@ -1,5 +1,6 @@
 #include "preload/lane.h"
 
+#include <errno.h>
 #include <sched.h>
 
 #include <bit>
@@ -138,11 +139,12 @@ void LaneCall::WakeWorker() {
   cpu_ = CurrentCpu();
   wire::LaneOf(lanes_.region_, index_)->guest_cpu.store(cpu_, std::memory_order_relaxed);
   region->lanes_pending.fetch_or(uint64_t{1} << index_, std::memory_order_seq_cst);
-  if (region->worker_waiting.load(std::memory_order_seq_cst) == 0) return;
-  // Whoever clears the flag owes the worker a bell: a signal handler that came in between and called, too,
-  // would find the flag clear, ring no bell, and wait for an answer to a frame that nobody looks at.
-  const SignalBlock until_rung;
-  if (region->worker_waiting.exchange(0, std::memory_order_relaxed) == 1) lanes_.channel_->RingDoorbell();
+  uint32_t sleep = region->worker_waiting.load(std::memory_order_seq_cst);
+  if (sleep == 0) return;
+  // In this order: a signal handler that came in between and called, too, would find the word clear, ring no
+  // bell, and wait for an answer to a frame that nobody looks at. A later sleep has another number and stays.
+  lanes_.channel_->RingDoorbell();
+  region->worker_waiting.compare_exchange_strong(sleep, 0, std::memory_order_relaxed);
 }
 
 bool LaneCall::AwaitReply() {
@@ -170,6 +172,7 @@ bool LaneCall::SleepUntilReply() {
     const uint32_t available = lane().responses.Available();
     if (available == wire::RingConsumer::kCorrupt) return Lost();
     if (available != 0) break;
+    if (FutexWait(&header->response_tail, seen, 0, kHangUpCheckNs) != -ETIMEDOUT) continue;
     if (lanes_.channel_->HungUp()) {
       // What was published before the hang-up still counts.
       if (const uint32_t late = lane().responses.Available();
@@ -177,7 +180,6 @@ bool LaneCall::SleepUntilReply() {
         return false;
       break;
     }
-    FutexWait(&header->response_tail, seen, 0, kHangUpCheckNs);
   }
   header->guest_waiting.store(0, std::memory_order_relaxed);
   return true;

@@ -67,8 +67,8 @@ class FakeWorker {
  private:
   void Run() {
     wire::RegionHeader* header = wire::HeaderOf(region_);
-    while (!stopping_) {
-      header->worker_waiting.store(1);
+    for (uint32_t sleep = wire::kFirstSleep; !stopping_; ++sleep) {
+      header->worker_waiting.store(sleep);
       if (header->lanes_pending.load() == 0) {
         pollfd bell = {doorbell_, POLLIN, 0};
         uint64_t count;

@@ -45,9 +45,10 @@ inline void CloseFd(int fd) { Syscall(SYS_close, fd); }
 inline bool FstatFd(int fd, struct stat* out) { return Syscall(SYS_fstat, fd, out) == 0; }
 
 // Sleeps while `word` holds `expected`, at most `timeout_ns`. `private_flag` is 0 or FUTEX_PRIVATE_FLAG.
-inline void FutexWait(std::atomic<uint32_t>* word, uint32_t expected, int private_flag, int64_t timeout_ns) {
+// 0, -EAGAIN when the word has another value, -ETIMEDOUT or -EINTR.
+inline long FutexWait(std::atomic<uint32_t>* word, uint32_t expected, int private_flag, int64_t timeout_ns) {
   const timespec timeout = {timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
-  Syscall(SYS_futex, word, FUTEX_WAIT | private_flag, expected, &timeout, 0, 0);
+  return Syscall(SYS_futex, word, FUTEX_WAIT | private_flag, expected, &timeout, 0, 0);
 }
 
 inline void FutexWake(std::atomic<uint32_t>* word, int count, int private_flag) {

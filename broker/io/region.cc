@@ -21,7 +21,7 @@ void FillHeader(void* base) {
   header->ring_size_bytes = wire::kRingSizeBytes;
   header->pool_offset = wire::kPoolOffset;
   header->pool_size_bytes = wire::kPoolSizeBytes;
-  header->worker_waiting.store(1, std::memory_order_relaxed);  // the first frame rings the doorbell
+  header->worker_waiting.store(wire::kFirstSleep, std::memory_order_relaxed);
 }
 
 bool InPool(uint32_t offset, uint32_t size_bytes) {

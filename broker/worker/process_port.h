@@ -50,7 +50,8 @@ struct ProcessPort {
 
   // Asks for the doorbell. False when something arrived meanwhile: then the process must be served first.
   bool ArmDoorbell() {
-    transport->region().worker_waiting().store(1, std::memory_order_relaxed);
+    if (++sleeps == 0) ++sleeps;
+    transport->region().worker_waiting().store(sleeps, std::memory_order_relaxed);
     // Pairs with the guest's fence between publishing and looking at worker_waiting: one of the two sees the
     // other.
     std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -83,6 +84,7 @@ struct ProcessPort {
   std::array<SegmentPlaces, wire::kLaneCount> places;
   std::unique_ptr<PortDoorbell> gpu_doorbell;  // from the first page of doorbells on; known to the driver
   uint32_t told_cpu = 0;                       // what TellCpu wrote last
+  uint32_t sleeps = wire::kFirstSleep;         // which one it is
   bool polled = false;  // in the worker's list of processes that are looked at in every turn
   bool broken = false;  // has violated the protocol or cannot be reached: dropped at the end of the turn
 };

@@ -35,17 +35,23 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
     return absl::NotFoundError("no ABI table for driver version " + options.driver->info().version);
   auto loop = Loop::Create();
   if (!loop.ok()) return loop.status();
-  return std::unique_ptr<Worker>(new Worker(std::move(options), *std::move(loop), table));
+  auto blocking_calls = BlockingCalls::Create(options.driver.get());
+  if (!blocking_calls.ok()) return blocking_calls.status();
+  return std::unique_ptr<Worker>(
+      new Worker(std::move(options), *std::move(loop), *std::move(blocking_calls), table));
 }
 
-Worker::Worker(WorkerOptions options, std::unique_ptr<Loop> loop, const abi::Table* table)
+Worker::Worker(WorkerOptions options, std::unique_ptr<Loop> loop,
+               std::unique_ptr<BlockingCalls> blocking_calls, const abi::Table* table)
     : supervisor_(std::move(options.supervisor)),
       driver_(std::move(options.driver)),
       add_driver_statistics_(std::move(options.add_driver_statistics)),
+      blocking_calls_(std::move(blocking_calls)),
       loop_(std::move(loop)),
       core_(table, MinorsOf(driver_->info())),
       placeholders_(loop_.get(), kPlaceholderTag) {
   loop_->Poll(supervisor_.get(), POLLIN | POLLRDHUP, {kSupervisorTag, 0});
+  loop_->Poll(blocking_calls_->fd(), POLLIN, {kBlockingTag, 0});
   if (driver_->signal_fd() >= 0) loop_->Poll(driver_->signal_fd(), POLLIN, {kSignalTag, 0});
 }
 
@@ -122,6 +128,10 @@ void Worker::Complete(const Completion& completion) {
       driver_->TakeSignals(&signalled_);
       for (DriverFileId file : signalled_) Step(FileSignalled{file});
       return;
+    case kBlockingTag:
+      if (!completion.more) loop_->Poll(blocking_calls_->fd(), POLLIN, completion.tag);
+      for (DriverReturned& ended : blocking_calls_->TakeEnded()) Step(std::move(ended));
+      return;
     case kReapTag:
       reap_waits_ = false;
       for (const auto& [guest, record] : guests_) ReportIfEmpty(guest);
@@ -172,6 +182,7 @@ void Worker::ServeLane(ProcessPort& port, uint32_t lane) {
       break;
   }
   guest_shares_cpu_ = port.transport->region().guest_cpu(lane).load(std::memory_order_relaxed) == cpu_;
+  if (guest_shares_cpu_ && move_policy_.NoteShared(MovePolicy::Clock::now())) LeaveCpu(cpu_ - 1);
   if (frame_.header.kind == wire::kFrameKindOpen) {
     OpenRequested event;
     if (codec_.DecodeOpen(frame_, token, &event)) return Step(event);
@@ -208,6 +219,7 @@ void Worker::Do(DriverOpen action) {
 }
 
 void Worker::Do(DriverIoctl action) {
+  if (action.may_block) return blocking_calls_->Run(std::move(action));
   const int error = driver_->Ioctl(action.file, action.call);
   Step(DriverReturned{action.token, error, std::move(action.call)});
 }

@@ -20,6 +20,8 @@
 #include "broker/driver/driver.h"
 #include "broker/io/fd.h"
 #include "broker/io/loop.h"
+#include "broker/worker/blocking_calls.h"
+#include "broker/worker/cpu_mover.h"
 #include "broker/worker/placeholders.h"
 #include "broker/worker/process_port.h"
 #include "proto/control.pb.h"
@@ -41,10 +43,19 @@ class Worker {
   void Run();
 
  private:
-  Worker(WorkerOptions options, std::unique_ptr<Loop> loop, const abi::Table* table);
+  Worker(WorkerOptions options, std::unique_ptr<Loop> loop, std::unique_ptr<BlockingCalls> blocking_calls,
+         const abi::Table* table);
 
   // Kinds of the loop's tags; the index is a process id where there is one.
-  enum TagKind : uint8_t { kSupervisorTag, kChannelTag, kDoorbellTag, kPlaceholderTag, kSignalTag, kReapTag };
+  enum TagKind : uint8_t {
+    kSupervisorTag,
+    kChannelTag,
+    kDoorbellTag,
+    kPlaceholderTag,
+    kSignalTag,
+    kReapTag,
+    kBlockingTag
+  };
 
   // A connection whose Hello has not come yet, or an attached process.
   struct Connection {
@@ -92,6 +103,7 @@ class Worker {
   Fd supervisor_;
   std::unique_ptr<Driver> driver_;
   std::function<void(WorkerStatistics*)> add_driver_statistics_;
+  std::unique_ptr<BlockingCalls> blocking_calls_;  // after the driver that it uses
   std::unique_ptr<Loop> loop_;
   Core core_;
   FrameCodec codec_;
@@ -108,8 +120,9 @@ class Worker {
   FrameCopy frame_;
   IoctlRequested request_;  // its buffers go round through the core and come back with the reply
   uint32_t cpu_ = 0;        // where this thread ran at the last look, plus one
-  bool guest_shares_cpu_ =
-      false;  // the last call came from a thread on that CPU: spinning would keep it from running
+  // The last call came from a thread on that CPU: spinning would keep it from running.
+  bool guest_shares_cpu_ = false;
+  MovePolicy move_policy_;
   __kernel_timespec reap_wait_{};
   bool reap_waits_ = false;
   bool running_ = true;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -87,6 +88,14 @@ TEST(SpecTest, EveryListIsSortedAndHasEachNumberAndSizeOnce) {
       const Spec &before = specs[i - 1], &spec = specs[i];
       EXPECT_LT(std::pair(before.number, before.size), std::pair(spec.number, spec.size)) << spec.name;
     }
+  });
+}
+
+TEST(SpecTest, WhatMayBlockDoesSoInEveryVersion) {
+  std::map<std::string_view, bool> blocks;
+  ForEachSpec([&](const Spec& spec) {
+    const auto [known, is_new] = blocks.emplace(spec.name, spec.may_block);
+    EXPECT_EQ(known->second, spec.may_block);
   });
 }
 

@@ -14,10 +14,11 @@
 //   lanes_pending    guest: fetch_or(bit of lane) after publishing; worker: exchange(0), then looks at those
 //   lanes.
 //                    A hint: a bit that lies costs one look.
-//   worker_waiting   worker: 1 before it sleeps; guest: exchange(0) after publishing, and when it was 1
-//                    writes the doorbell eventfd. No signal handler may call in between: it would wait for a
-//                    bell that the interrupted code has yet to ring. Dekker: both sides store, fence seq_cst,
-//                    then load the other's word.
+//   worker_waiting   worker: the number of this sleep before it sleeps, never 0 nor the one before; 0 when it
+//                    is awake. Guest: after publishing, when it is not 0, writes the doorbell eventfd and
+//                    then puts 0 in that number's place. In this order: a signal handler that calls in
+//                    between has to ring for itself. Dekker: both sides store, fence seq_cst, then load the
+//                    other's word.
 //   worker_cpu       worker: number of the CPU it runs on plus one, 0 = unknown. A guest thread on the same
 //                    CPU does not spin for its reply: it would only keep the worker from running. A hint.
 //   doorbell_state   whether stores to this process' doorbell pages of a simulated GPU are told; a futex word
@@ -68,6 +69,9 @@ enum DoorbellState : uint32_t {
   kDoorbellAsked = 2,
   kDoorbellArmed = 3
 };
+
+// What stands in worker_waiting of a new region: the first frame rings.
+inline constexpr uint32_t kFirstSleep = 1;
 
 struct RegionHeader {
   uint32_t magic;           // kRegionMagic

@@ -110,9 +110,11 @@ void RawGuest::Ring(uint64_t lanes) {
   wire::RegionHeader* header = wire::HeaderOf(base_);
   header->lanes_pending.fetch_or(lanes, std::memory_order_release);
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (header->worker_waiting.exchange(0) == 0) return;
+  uint32_t sleep = header->worker_waiting.load();
+  if (sleep == 0) return;
   const uint64_t one = 1;
-  if (write(doorbell_, &one, sizeof(one)) != sizeof(one)) return;
+  if (write(doorbell_, &one, sizeof(one)) == sizeof(one))
+    header->worker_waiting.compare_exchange_strong(sleep, 0);
 }
 
 bool RawGuest::Publish(uint32_t lane, std::span<const uint8_t> bytes) {

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "broker/driver/sim/sim_driver.h"
@@ -16,17 +17,23 @@ namespace {
 
 constexpr size_t kMessageSizeBytesMax = 256 << 10;
 
+std::unique_ptr<broker::Driver> SimulatedGpu(const std::string& gpu) {
+  broker::SimOptions sim;
+  sim.gpu = gpu;
+  return *broker::CreateSimDriver(sim);
+}
+
 }  // namespace
 
-WorkerHarness::WorkerHarness(const std::string& gpu) : instances_(std::random_device{}()) {
+WorkerHarness::WorkerHarness(const std::string& gpu) : WorkerHarness(SimulatedGpu(gpu)) {}
+
+WorkerHarness::WorkerHarness(std::unique_ptr<broker::Driver> driver) : instances_(std::random_device{}()) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) abort();
   supervisor_ = pair[0];
-  broker::SimOptions sim;
-  sim.gpu = gpu;
   broker::WorkerOptions options;
   options.supervisor = broker::Fd(pair[1]);
-  options.driver = *broker::CreateSimDriver(sim);
+  options.driver = std::move(driver);
   worker_ = *broker::Worker::Create(std::move(options));
   thread_ = std::thread([this] { worker_->Run(); });
 }

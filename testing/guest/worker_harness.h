@@ -17,6 +17,7 @@ namespace nvshim::testing {
 class WorkerHarness {
  public:
   explicit WorkerHarness(const std::string& gpu = "h200");
+  explicit WorkerHarness(std::unique_ptr<broker::Driver> driver);
   ~WorkerHarness();
 
   // The guest's end of a connection to guest `guest_id` whose Hello has not been said.

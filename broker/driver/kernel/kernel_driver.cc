@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <utility>
@@ -56,7 +57,7 @@ class KernelDriver final : public Driver {
   KernelDriver(Kernel& kernel, DriverInfo info, WarmGpus gpus)
       : kernel_(kernel), info_(std::move(info)), gpus_(std::move(gpus)), mappings_(kernel) {}
   ~KernelDriver() override {
-    for (auto& [id, file] : files_) CloseFd(file);
+    for (auto& [id, file] : files_) CloseFd(*file);
   }
 
   absl::Status Start() { return events_.Start(); }
@@ -67,27 +68,29 @@ class KernelDriver final : public Driver {
     // Blocking: else the driver opens a GPU later, on a thread of its own, and reports that with an escape.
     const int fd = kernel_.Open(PathOf(node), static_cast<int>(flags & ~uint32_t{O_NONBLOCK}));
     if (fd < 0) return {-fd, 0};
+    const std::lock_guard lock(mutex_);
     const DriverFileId id = next_file_++;
-    files_[id] = {.node = node, .fd = fd};
+    files_[id] = std::make_unique<File>(File{.node = node, .fd = fd});
     return {0, id};
   }
 
   int Ioctl(DriverFileId id, DriverCall& call) override {
-    const auto it = files_.find(id);
-    if (it == files_.end()) return EBADF;
-    File& file = it->second;
-    file.used = true;
+    Lock lock(mutex_);
+    File* const file = Find(id);
+    if (file == nullptr) return EBADF;
+    file->used = true;
     PutAddresses(call);
     for (const CallFile& named : call.files) PutDescriptor(named, call);
-    if (file.node.device_class == DeviceClass::kUvm || file.node.device_class == DeviceClass::kUvmTools)
-      return UvmIoctl(file, call);
-    return RmIoctl(id, file, call);
+    if (file->node.device_class == DeviceClass::kUvm || file->node.device_class == DeviceClass::kUvmTools)
+      return UvmIoctl(lock, *file, call);
+    return RmIoctl(lock, id, *file, call);
   }
 
   MapResult Map(DriverFileId id) override {
-    const auto it = files_.find(id);
-    if (it == files_.end()) return {EBADF, -1};
-    File& file = it->second;
+    const std::lock_guard lock(mutex_);
+    File* const found = Find(id);
+    if (found == nullptr) return {EBADF, -1};
+    const File& file = *found;
     if (file.host_file != nullptr) return MapHostFile(file);
     // A file on which calls were made has clients, events or a registration behind it: a guest that got it
     // could go on making calls. UVM's have the ranges that the guest maps; there is no other way.
@@ -101,21 +104,22 @@ class KernelDriver final : public Driver {
   }
 
   void Close(DriverFileId id) override {
-    const auto it = files_.find(id);
-    if (it == files_.end()) return;
-    if (it->second.has_events) events_.Remove(it->second.fd);
-    if (HasMappings(it->second)) {
-      lingering_.push_back(std::move(it->second));
-    } else {
-      CloseFd(it->second);
-    }
-    files_.erase(it);
+    const std::lock_guard lock(mutex_);
+    auto node = files_.extract(id);
+    if (node.empty()) return;
+    std::unique_ptr<File> file = std::move(node.mapped());
+    if (file->has_events) events_.Remove(file->fd);
+    if (HasMappings(*file))
+      lingering_.push_back(std::move(file));
+    else
+      CloseFd(*file);
   }
 
   size_t Reap() override {
-    std::erase_if(lingering_, [&](File& file) {
-      if (HasMappings(file)) return false;
-      CloseFd(file);
+    const std::lock_guard lock(mutex_);
+    std::erase_if(lingering_, [&](std::unique_ptr<File>& file) {
+      if (HasMappings(*file)) return false;
+      CloseFd(*file);
       return true;
     });
     return lingering_.size();
@@ -125,10 +129,12 @@ class KernelDriver final : public Driver {
   void TakeSignals(std::vector<DriverFileId>* files) override { events_.Take(files); }
 
  private:
+  using Lock = std::unique_lock<std::mutex>;
+
   struct File {
     DeviceNode node;
     int fd;
-    bool used = false;  // a call was made on it, or named it to register something
+    bool used = false;  // a call was made on it
     bool has_events = false;
     DriverFileId registered_ctl = 0;             // of a GPU file
     absl::flat_hash_set<uint32_t> clients = {};  // made on it
@@ -150,12 +156,21 @@ class KernelDriver final : public Driver {
   }
 
   void PutDescriptor(const CallFile& named, DriverCall& call) {
-    const auto it = files_.find(named.file);
-    Put<int32_t>(call.Bytes(named.segment), named.field_offset, it == files_.end() ? -1 : it->second.fd);
+    const File* const file = Find(named.file);
+    Put<int32_t>(call.Bytes(named.segment), named.field_offset, file == nullptr ? -1 : file->fd);
   }
 
-  int IssueOn(const File& file, DriverCall& call) {
+  int Issue(const File& file, DriverCall& call) {
     return kernel_.Ioctl(file.fd, call.command, call.segments.empty() ? nullptr : call.Bytes(0).data());
+  }
+
+  // Other calls want the lock meanwhile; those that free and map keep it, because what they look at has to
+  // stay so. No file of a call under way is closed: the core sees to that.
+  int IssueUnlocked(Lock& lock, const File& file, DriverCall& call) {
+    lock.unlock();
+    const int error = Issue(file, call);
+    lock.lock();
+    return error;
   }
 
   // Without a call of the kernel: `status` at `offset` is the answer.
@@ -166,7 +181,7 @@ class KernelDriver final : public Driver {
 
   // ---- RM ----
 
-  int RmIoctl(DriverFileId id, File& file, DriverCall& call) {
+  int RmIoctl(Lock& lock, DriverFileId id, File& file, DriverCall& call) {
     switch (abi::IocNumber(call.command)) {
       case NV_ESC_CHECK_VERSION_STR:
         return CheckVersionStr(info_.version, call.Bytes(0));
@@ -182,13 +197,13 @@ class KernelDriver final : public Driver {
         std::ranges::fill(call.Bytes(0), uint8_t{0});
         return 0;
       case abi::kRegisterFdNumber:
-        return RegisterFd(file, call);
+        return RegisterFd(lock, file, call);
       case abi::kAllocOsEventNumber:
-        return AllocOsEvent(id, file, call);
+        return AllocOsEvent(lock, id, file, call);
       case abi::kAllocMemoryNumber:
-        return AllocMemory(file, call);
+        return AllocMemory(lock, file, call);
       case NV_ESC_RM_ALLOC:
-        return Alloc(file, call);
+        return Alloc(lock, file, call);
       case abi::kFreeNumber:
         return Free(file, call);
       case NV_ESC_RM_MAP_MEMORY:
@@ -196,24 +211,24 @@ class KernelDriver final : public Driver {
       case NV_ESC_RM_UNMAP_MEMORY:
         return UnmapMemory(id, file, call);
       default:
-        return IssueOn(file, call);
+        return IssueUnlocked(lock, file, call);
     }
   }
 
-  int RegisterFd(File& file, DriverCall& call) {
-    const int error = IssueOn(file, call);
+  int RegisterFd(Lock& lock, File& file, DriverCall& call) {
+    const int error = IssueUnlocked(lock, file, call);
     if (error == 0) file.registered_ctl = call.File(0, 0);
     return error;
   }
 
-  int AllocOsEvent(DriverFileId id, File& file, DriverCall& call) {
+  int AllocOsEvent(Lock& lock, DriverFileId id, File& file, DriverCall& call) {
     if (!events_.Add(file.fd, id)) return ENOMEM;
     file.has_events = true;
-    return IssueOn(file, call);
+    return IssueUnlocked(lock, file, call);
   }
 
-  int Alloc(File& file, DriverCall& call) {
-    const int error = IssueOn(file, call);
+  int Alloc(Lock& lock, File& file, DriverCall& call) {
+    const int error = IssueUnlocked(lock, file, call);
     const auto params = call.Bytes(0);
     const size_t status_offset =
         params.size() == abi::nvos64::kSize ? abi::nvos64::kStatus : abi::nvos21::kStatus;
@@ -239,49 +254,47 @@ class KernelDriver final : public Driver {
     const auto params = call.Bytes(0);
     const uint32_t client = Get<uint32_t>(params, abi::nvos00::kRoot);
     const uint32_t object = Get<uint32_t>(params, abi::nvos00::kObjectOld);
-    const auto devices = devices_.find(client);
     // Whatever hangs below a device goes with it.
-    const bool frees_all =
-        object == client || (devices != devices_.end() && devices->second.contains(object));
+    const bool frees_all = object == client || devices_[client].contains(object);
     if (frees_all ? mappings_.AnyOf(client) : mappings_.CountOf(client, object) != 0)
       return Answer(call, abi::nvos00::kStatus, NV_ERR_STATE_IN_USE);
-    const int error = IssueOn(file, call);
+    const int error = Issue(file, call);
     if (error != 0 || Get<uint32_t>(params, abi::nvos00::kStatus) != NV_OK) return error;
     if (object == client) {
       devices_.erase(client);
       file.clients.erase(client);
-    } else if (devices != devices_.end()) {
-      devices->second.erase(object);
+    } else {
+      devices_[client].erase(object);
     }
     return 0;
   }
 
-  int MapMemory(File& file, DriverCall& call) {
+  int MapMemory(const File& file, DriverCall& call) {
     UnmapDue();
-    const int error = IssueOn(file, call);
+    const int error = Issue(file, call);
     const auto params = call.Bytes(0);
-    const auto carrier = files_.find(call.File(0, abi::nvos33::kFd));
-    if (error != 0 || Get<uint32_t>(params, abi::nvos33::kStatus) != NV_OK || carrier == files_.end())
+    File* const carrier = Find(call.File(0, abi::nvos33::kFd));
+    if (error != 0 || Get<uint32_t>(params, abi::nvos33::kStatus) != NV_OK || carrier == nullptr)
       return error;
-    carrier->second.has_context = true;
-    if (carrier->second.node.device_class == DeviceClass::kGpu) carrier->second.maps = ObjectOf(params);
+    carrier->has_context = true;
+    if (carrier->node.device_class == DeviceClass::kGpu) carrier->maps = ObjectOf(params);
     return 0;
   }
 
-  int UnmapMemory(DriverFileId id, File& file, DriverCall& call) {
+  int UnmapMemory(DriverFileId id, const File& file, DriverCall& call) {
     UnmapDue();
     const auto params = call.Bytes(0);
     const MappedObject object = ObjectOf(params);
-    if (mappings_.CountOf(object.client, object.memory) == 0) return IssueOn(file, call);
+    if (mappings_.CountOf(object.client, object.memory) == 0) return Issue(file, call);
     const bool owed = mappings_.Owe(id, object, {params.begin(), params.end()});
     return Answer(call, kUnmapStatus, owed ? NV_OK : NV_ERR_OBJECT_NOT_FOUND);
   }
 
   void UnmapDue() {
     for (GuestMappings::Unmapping& due : mappings_.TakeDue()) {
-      const auto file = files_.find(due.file);
-      if (file == files_.end()) continue;  // and its clients with it
-      kernel_.Ioctl(file->second.fd,
+      const File* const file = Find(due.file);
+      if (file == nullptr) continue;  // and its clients with it
+      kernel_.Ioctl(file->fd,
                     abi::EscapeCommand(NV_ESC_RM_UNMAP_MEMORY, static_cast<uint32_t>(due.bytes.size())),
                     due.bytes.data());
     }
@@ -289,47 +302,48 @@ class KernelDriver final : public Driver {
 
   // ---- Host memory ----
 
-  int AllocMemory(File& file, DriverCall& call) {
+  int AllocMemory(Lock& lock, File& file, DriverCall& call) {
     const auto params = call.Bytes(0);
     if (Get<uint32_t>(params, abi::nvos02::kClass) == abi::kClassOsDescriptor)
-      return Answer(call, abi::nvos02::kStatus, RegisterHostMemory(file, call));
-    const int error = IssueOn(file, call);
-    const auto carrier = files_.find(call.File(0, abi::nvos02::kFd));
-    if (error == 0 && Get<uint32_t>(params, abi::nvos02::kStatus) == NV_OK && carrier != files_.end())
-      carrier->second.has_context = true;
+      return Answer(call, abi::nvos02::kStatus, RegisterHostMemory(lock, file, call));
+    const int error = IssueUnlocked(lock, file, call);
+    File* const carrier = Find(call.File(0, abi::nvos02::kFd));
+    if (error == 0 && Get<uint32_t>(params, abi::nvos02::kStatus) == NV_OK && carrier != nullptr)
+      carrier->has_context = true;
     return error;
   }
 
   // The driver pins pages of the process that calls. The guest's own will be others: those of a file, which
   // it maps in place of its own when it has the answer. Pinned pages stay when the window is gone.
-  uint32_t RegisterHostMemory(File& file, DriverCall& call) {
+  uint32_t RegisterHostMemory(Lock& lock, File& file, DriverCall& call) {
     const auto params = call.Bytes(0);
-    const auto carrier = files_.find(call.File(0, abi::nvos02::kFd));
-    const auto owner = files_.find(file.registered_ctl);
+    File* const carrier = Find(call.File(0, abi::nvos02::kFd));
+    File* const owner = Find(file.registered_ctl);
     const uint32_t list = call.Child(0, abi::nvos02::kMemory);
     const uint64_t limit = Get<uint64_t>(params, abi::nvos02::kLimit);
-    if (carrier == files_.end() || list == 0 || limit == UINT64_MAX) return NV_ERR_INVALID_ARGUMENT;
-    if (owner == files_.end()) return NV_ERR_INVALID_CLIENT;
-    auto& host_files = owner->second.host_files;
+    if (carrier == nullptr || list == 0 || limit == UINT64_MAX) return NV_ERR_INVALID_ARGUMENT;
+    if (owner == nullptr) return NV_ERR_INVALID_CLIENT;
+    auto& host_files = owner->host_files;
     if (host_files == nullptr) host_files = std::make_unique<HostFiles>(host_memory_count_);
     const HostFiles::Registration registration = host_files->Register(call.Bytes(list), limit + 1);
     if (registration.error != 0) return StatusOf(registration.error);
-    const uint32_t status = Pin(file, registration.range->Bytes(), call);
+    const uint32_t status = Pin(lock, file, registration.range->Bytes(), call);
     if (status == NV_OK)
-      carrier->second.host_file = registration.made;
+      carrier->host_file = registration.made;
     else if (registration.made != nullptr)
       host_files->Forget(*registration.made);
     return status;
   }
 
-  uint32_t Pin(File& file, std::span<uint8_t> window, DriverCall& call) {
+  uint32_t Pin(Lock& lock, File& file, std::span<uint8_t> window, DriverCall& call) {
     // Touched before: under the driver's locks it would be slow for all.
     if (window.empty() || madvise(window.data(), window.size(), MADV_POPULATE_WRITE) != 0)
       return NV_ERR_NO_MEMORY;
     const auto params = call.Bytes(0);
     Put<uint64_t>(params, abi::nvos02::kMemory, reinterpret_cast<uint64_t>(window.data()));
     Put<int32_t>(params, abi::nvos02::kFd, -1);
-    return IssueOn(file, call) == 0 ? Get<uint32_t>(params, abi::nvos02::kStatus) : NV_ERR_INVALID_ARGUMENT;
+    return IssueUnlocked(lock, file, call) == 0 ? Get<uint32_t>(params, abi::nvos02::kStatus)
+                                                : NV_ERR_INVALID_ARGUMENT;
   }
 
   static uint32_t StatusOf(int error) {
@@ -352,7 +366,7 @@ class KernelDriver final : public Driver {
 
   // ---- UVM ----
 
-  int UvmIoctl(File& file, DriverCall& call) {
+  int UvmIoctl(Lock& lock, File& file, DriverCall& call) {
     switch (call.command) {
       case UVM_INITIALIZE: {
         // Else the file belongs to the memory of this process, and no other can map it. The guest sees its
@@ -360,7 +374,7 @@ class KernelDriver final : public Driver {
         const auto params = call.Bytes(0);
         const uint64_t flags = Get<uint64_t>(params, 0);
         Put<uint64_t>(params, 0, flags | UVM_INIT_FLAGS_MULTI_PROCESS_SHARING_MODE);
-        const int error = IssueOn(file, call);
+        const int error = IssueUnlocked(lock, file, call);
         Put<uint64_t>(params, 0, flags);
         return error;
       }
@@ -368,11 +382,16 @@ class KernelDriver final : public Driver {
         // It would look for the guest's address in the memory of this process.
         return Answer(call, kPopulateStatus, NV_ERR_INVALID_ADDRESS);
       default:
-        return IssueOn(file, call);
+        return IssueUnlocked(lock, file, call);
     }
   }
 
   // ---- Files ----
+
+  File* Find(DriverFileId id) {
+    const auto it = files_.find(id);
+    return it == files_.end() ? nullptr : it->second.get();
+  }
 
   bool HasMappings(const File& file) {
     return std::ranges::any_of(file.clients, [&](uint32_t client) { return mappings_.AnyOf(client); });
@@ -386,11 +405,12 @@ class KernelDriver final : public Driver {
   Kernel& kernel_;
   const DriverInfo info_;
   const WarmGpus gpus_;
+  std::mutex mutex_;  // over all below but `events_`
   HostMemoryCount host_memory_count_;
   DriverFileId next_file_ =
       1;  // not used again: what the events' thread has noted must not mean another file
-  absl::flat_hash_map<DriverFileId, File> files_;
-  std::vector<File> lingering_;  // closed, but the guest maps memory of their clients
+  absl::flat_hash_map<DriverFileId, std::unique_ptr<File>> files_;
+  std::vector<std::unique_ptr<File>> lingering_;  // closed, but the guest maps memory of their clients
   absl::flat_hash_map<uint32_t, absl::flat_hash_set<uint32_t>> devices_;  // and subdevices, by client
   GuestMappings mappings_;
   uint64_t memblock_size_bytes_ = 0;

@@ -1,7 +1,8 @@
 // The driver of a machine with NVIDIA GPUs: each call becomes an ioctl on a device file that this process has
 // open. RM knows the process that made a client, takes privilege from it, and lets clients of one process
-// share objects; so a process that uses this serves one guest and has no capabilities (broker/sandbox). All
-// calls from one thread; a thread of its own waits for events.
+// share objects; so a process that uses this serves one guest and has no capabilities (broker/sandbox). From
+// any thread: no lock is held while the kernel works, but for frees and mappings. A thread of its own waits
+// for events.
 //
 // What it adds to an ioctl, with the reasons in docs/kernel_driver.md: pointers and descriptors of this
 // process in place of the guest's; a few answers of its own; UVM files that belong to no process's memory;
