@@ -6,6 +6,7 @@
 #include <linux/io_uring.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -65,6 +66,24 @@ TEST(LinuxKernelTest, AnotherProcessHoldsTheFile) {
   ASSERT_EQ(waitpid(child, nullptr, 0), child);
   EXPECT_EQ(kernel->Held(), Ids{});
   close(until[0]);
+}
+
+// As a worker is: of another user, and not dumpable, whose /proc/self is root's.
+TEST(LinuxKernelTest, AWorkerWithoutPrivilegesIsToldToo) {
+  const pid_t child = fork();
+  if (child == 0) {
+    if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0) _exit(1);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    const auto kernel = MakeLinuxKernel();
+    const int fd = eventfd(0, 0);
+    if (!kernel->Watch(fd, 5) || kernel->Held() != Ids{5}) _exit(2);
+    kernel->Close(fd);
+    _exit(kernel->Held().empty() ? 0 : 3);
+  }
+  int status;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(LinuxKernelTest, WhatCannotBeReadIsToldFromWhatIsEmpty) {
