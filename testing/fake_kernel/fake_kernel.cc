@@ -198,7 +198,7 @@ int FakeKernel::RunIoctl(int fd, File& file, const preload::GatheredCall& gather
   if (spec == nullptr)
     spec = abi::Find(table_->escapes, abi::IocNumber(gathered.command));  // an array of structs
   DriverCall call = ToCall(gathered);
-  const std::string detail = DetailOf(call);
+  const std::string detail = DetailOf(call) + CarrierOf(gathered);
   const int error = Forward(fd, file, gathered, call);
   std::ostringstream text;
   text << "ioctl " << file.number << " " << spec->name << detail;
@@ -209,6 +209,16 @@ int FakeKernel::RunIoctl(int fd, File& file, const preload::GatheredCall& gather
   Note(text.str());
   FromCall(call, gathered);
   return error;
+}
+
+// " onto 6" when file 6 gets an mmap context.
+std::string FakeKernel::CarrierOf(const preload::GatheredCall& gathered) const {
+  for (uint32_t i = 0; i < gathered.fd_count; ++i) {
+    const auto named = files_.find(gathered.fds[i].fd);
+    if (gathered.fds[i].use == abi::FdUse::kMapping && named != files_.end())
+      return " onto " + std::to_string(named->second.number);
+  }
+  return "";
 }
 
 int FakeKernel::Forward(int fd, File& file, const preload::GatheredCall& gathered, DriverCall& call) {

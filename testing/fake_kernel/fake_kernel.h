@@ -32,7 +32,8 @@ struct FakeKernelOptions {
   broker::SimOptions sim;
   std::set<uint32_t> root_only_controls;
   // Hears each call, as "open 1 /dev/nvidiactl", "ioctl 1 NV_ESC_RM_ALLOC 0x41 = 0x0" (which file, what, its
-  // class or command, the errno or else the NV_STATUS), "close 1". Files are numbered as they are opened.
+  // class or command, the errno or else the NV_STATUS; "onto 6" when file 6 gets a mapping), "close 1". Files
+  // are numbered as they are opened.
   std::function<void(const std::string&)> record;
 };
 
@@ -63,6 +64,7 @@ class FakeKernel : public broker::kernel::Kernel {
   };
 
   int RunIoctl(int fd, File& file, const preload::GatheredCall& gathered);
+  std::string CarrierOf(const preload::GatheredCall& gathered) const;
   int Forward(int fd, File& file, const preload::GatheredCall& gathered, broker::DriverCall& call);
   uint32_t RefusalOf(const broker::DriverCall& call) const;
   bool NamePages(File& file, broker::DriverCall& call);

@@ -139,7 +139,7 @@ TEST_F(KernelDriverTest, AContextIsMadeByExactlyTheseCalls) {
                   "ioctl 3 NV_ESC_RM_ALLOC 0x2080 = 0x0", "ioctl 3 NV_ESC_RM_VID_HEAP_CONTROL = 0x0",
                   "open 5 /dev/nvidia-uvm", "ioctl 5 UVM_INITIALIZE = 0x0",
                   "open 6 /dev/nvidia0",  // carries the mapping, and nothing else ever
-                  "ioctl 3 NV_ESC_RM_MAP_MEMORY = 0x0", "close 6",
+                  "ioctl 3 NV_ESC_RM_MAP_MEMORY onto 6 = 0x0", "close 6",
                   "ioctl 3 NV_ESC_RM_UNMAP_MEMORY = 0x0",  // once the guest's mapping was gone
                   "ioctl 3 NV_ESC_RM_FREE = 0x0", "close 5", "close 4", "close 3"));
 }
