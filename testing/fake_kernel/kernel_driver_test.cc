@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "broker/driver/kernel/discovery.h"
@@ -287,6 +288,30 @@ TEST_F(KernelDriverTest, ADescriptorAloneHoldsAMappingBack) {
   EXPECT_EQ(guest.Free(kMemory), NV_ERR_STATE_IN_USE) << "it can be mapped at any time";
   close(map.fd);
   EXPECT_EQ(guest.Free(kMemory), NV_OK);
+}
+
+TEST_F(KernelDriverTest, CallsOfSeveralThreadsDoNotMix) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([this] {
+      for (int round = 0; round < 20; ++round) {
+        TestGuest guest = NewGuest();
+        Register(guest);
+        const DriverFileId carrier = Open(DeviceClass::kGpu);
+        uint64_t key;
+        EXPECT_EQ(guest.MapMemory(kMemory, kBytes, carrier, &key), NV_OK);
+        const MapResult map = driver_->Map(carrier);
+        EXPECT_EQ(map.error, 0);
+        driver_->Close(carrier);
+        EXPECT_EQ(guest.Free(kMemory), NV_ERR_STATE_IN_USE);
+        close(map.fd);
+        EXPECT_EQ(guest.Free(kMemory), NV_OK);
+        driver_->Close(guest.gpu);
+        driver_->Close(guest.ctl);
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(driver_->Reap(), 0u);
 }
 
 // ---- Host memory ----
