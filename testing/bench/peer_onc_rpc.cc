@@ -1,9 +1,9 @@
 // The exchange of bytes over ONC RPC (libtirpc) on a Unix stream socket: one procedure that gives back the
 // opaque bytes that it gets.
+#include <rpc/rpc.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <rpc/rpc.h>
 #include <unistd.h>
 
 #include <csignal>
