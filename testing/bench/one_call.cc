@@ -104,7 +104,7 @@ void OneCall::Pop() {
 void OneCall::PutAnswer() {
   ReplyIoctl action{kToken, ++answered_, 0, true, std::move(reply_)};
   if (!codec_.Reply(shim_lane_, region_, action, places_, SentFile::kNone)) Die("no reply");
-  reply_ = std::move(action.call);
+  request_.call_untrusted = std::move(action.call);  // the buffers, for the next frame
 }
 
 void OneCall::ShimGather() {
