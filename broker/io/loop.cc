@@ -8,10 +8,12 @@
 namespace nvshim::broker {
 namespace {
 
-// Entries of the submission queue: operations queued between two submissions. More are submitted early.
-constexpr unsigned kEntries = 256;
+// Recent kernels (seen with 6.18) count rings against RLIMIT_MEMLOCK of the user, 8 MiB by default, and a
+// thousand workers may be one user: so the two queues have a page each. Entries of the submission queue:
+// operations queued between two submissions. More are submitted early.
+constexpr unsigned kEntries = 64;
 // Completions that may wait; the kernel keeps more in its own memory and loses none.
-constexpr unsigned kCompletionEntries = 4096;
+constexpr unsigned kCompletionEntries = 128;
 
 // Tag of operations whose completion nobody wants.
 constexpr Tag kIgnored = {0xff, 0};
@@ -41,8 +43,8 @@ absl::StatusOr<std::unique_ptr<Loop>> Loop::Create() {
   if (const int error = io_uring_queue_init_params(kEntries, &loop->ring_, &params); error != 0) {
     loop->ring_.ring_fd = -1;
     return absl::ErrnoToStatus(-error,
-                               "io_uring is not available (kernel 5.13 or later is needed, and "
-                               "kernel.io_uring_disabled must be 0)");
+                               "io_uring is not available (kernel 5.13 or later is needed, "
+                               "kernel.io_uring_disabled must be 0, and RLIMIT_MEMLOCK must have room)");
   }
   if (auto status = Restrict(&loop->ring_); !status.ok()) return status;
   return loop;

@@ -136,12 +136,22 @@ void Supervisor::Complete(const Completion& completion) {
     case kSignalTag:
       running_ = false;
       return;
-    case kWorkerTag:
-      return OnWorker(index);
+    case kWorkerTag: {
+      OnWorker(index);
+      const auto it = workers_.find(index);
+      if (!completion.more && it != workers_.end())
+        loop_->Poll(it->second.process.socket.get(), POLLIN | POLLRDHUP, completion.tag);
+      return;
+    }
     case kEndingWorkerTag:
       return OnEndingWorker(completion);
-    case kControlTag:
-      return OnControl(index);
+    case kControlTag: {
+      OnControl(index);
+      const auto it = control_clients_.find(index);
+      if (!completion.more && it != control_clients_.end())
+        loop_->Poll(it->second.socket.get(), POLLIN | POLLRDHUP, completion.tag);
+      return;
+    }
     case kTimerTag:
       timer_armed_ = false;
       return RetireGuests();

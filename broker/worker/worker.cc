@@ -102,8 +102,13 @@ void Worker::Complete(const Completion& completion) {
     case kSupervisorTag:
       if (!completion.more) loop_->Poll(supervisor_.get(), POLLIN | POLLRDHUP, completion.tag);
       return OnSupervisor();
-    case kChannelTag:
-      return OnChannel(index);
+    case kChannelTag: {
+      OnChannel(index);
+      const auto it = connections_.find(index);
+      if (!completion.more && it != connections_.end())
+        loop_->Poll(it->second.channel(), POLLIN | POLLRDHUP, completion.tag);
+      return;
+    }
     case kDoorbellTag: {
       const auto it = connections_.find(index);
       if (it == connections_.end() || it->second.port == nullptr || completion.result < 0) return;

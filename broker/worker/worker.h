@@ -62,6 +62,8 @@ class Worker {
     GuestId guest;
     Fd hello;                           // until the handshake is done
     std::unique_ptr<ProcessPort> port;  // afterwards
+
+    int channel() const { return port == nullptr ? hello.get() : port->transport->channel(); }
   };
   struct GuestRecord {
     uint64_t instance = 0;

@@ -1,180 +1,246 @@
-// Round trip of one small RM ioctl (NV0000_CTRL_CMD_GPU_GET_MEMOP_ENABLE, 32 + 4 bytes of parameters) through
-// the shim that is preloaded into this program, beside the same bytes echoed by another process over a Unix
-// SEQPACKET socket. Both in one run, in alternating blocks, so that what else the machine does falls on both;
-// the figure to look at is the ratio. Hot: back to back. Idle: after a pause long enough for the other side
-// to be asleep.
-// With --apart this program stays on CPU 0 and the echo on CPU 1, where the script has put the broker as
-// well: what the exchange costs when nobody has to wait for a CPU. Prints JSON lines; testing/bench/run,
-// which starts it, makes a table of them.
-#include <fcntl.h>
-#include <sched.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <array>
+// Round trips of RM controls through the shim that is preloaded into this program, beside the same number of
+// bytes exchanged with another process in other ways. All in one run, in alternating blocks, so that what
+// else the machine does falls on all of them; the figure to look at is the ratio.
+//
+//   regimes   one small control: hot is back to back, warm every 100 us, idle after a pause long enough for
+//             the other side to be asleep
+//   payload   hot, with more and more bytes
+//   threads   hot, from several threads of this process
+//   beside    hot, while another thread makes calls that keep the worker busy
+//
+// With --apart this program stays on CPU 0 and the peers' other sides on CPU 1, where the script has put the
+// broker as well: what the exchange costs when nobody has to wait for a CPU. Prints JSON lines;
+// testing/bench/run, which starts it, makes a table of them.
+#include <atomic>
 #include <chrono>
-#include <csignal>
-#include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "testing/bench/bench.h"
+#include "testing/bench/peers.h"
+#include "testing/bench/rm_calls.h"
+
+namespace nvshim::bench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-constexpr unsigned long kIoctlRmAlloc = 0xc020462b;
-constexpr unsigned long kIoctlRmControl = 0xc020462a;
-constexpr uint32_t NV0000_CTRL_CMD_GPU_GET_MEMOP_ENABLE = 0x27b;
-
-// Frame header, body and both segments of this call, as the shim puts them into the ring.
-constexpr size_t kEchoSizeBytes = 104;
-
-// The worker spins for 20 us before it sleeps; a kernel thread's wake-up is over long before this.
-constexpr std::chrono::microseconds kIdlePause(1000);
+struct Options {
+  bool quick = false;
+  bool apart = false;
+  std::string part;
+  std::vector<std::pair<std::string, std::string>> programs;  // peers that are programs: name, path
+};
 
 constexpr int kBlocks = 10;
+constexpr int kWarmUpCalls = 200;
 
-struct Nvos54 {
-  uint32_t client, object, cmd, flags;
-  uint64_t params;
-  uint32_t params_size, status;
+// A name, and times per block: as many as take about as long as the others.
+struct Contender {
+  std::string name;
+  std::unique_ptr<Peer> peer;
+  bool counts_everything;  // its higher percentiles are reported as well
+  int share;               // measured this many times less often
 };
 
-[[noreturn]] void Die(const char* what) {
-  std::perror(what);
-  std::exit(1);
+std::vector<Contender> MakePeers(const Options& options, const Exchange& exchange) {
+  std::vector<Contender> peers;
+  const auto add = [&](const char* name, std::unique_ptr<Peer> peer, bool counts_everything = false) {
+    if (peer != nullptr) peers.push_back({name, std::move(peer), counts_everything, 1});
+  };
+  add("unix_seqpacket", MakeSocketPeer(exchange), true);
+  add("posix_mq", MakeQueuePeer(exchange));
+  for (const auto& [name, path] : options.programs)
+    peers.push_back({name, MakeProgramPeer(path, exchange), false, 5});
+  return peers;
 }
 
-void StayOn(int cpu) {
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  CPU_SET(cpu, &cpus);
-  if (sched_setaffinity(0, sizeof(cpus), &cpus) != 0) Die("sched_setaffinity");
-}
+const char* Where(const Options& options) { return options.apart ? "apart " : ""; }
 
-// One RM control on a client of our own.
-class Ioctl {
- public:
-  Ioctl() {
-    fd_ = open("/dev/nvidiactl", O_RDWR | O_CLOEXEC);
-    if (fd_ < 0) Die("open /dev/nvidiactl (is the shim preloaded and the broker running?)");
-    std::array<uint32_t, 8> nvos21{};
-    if (ioctl(fd_, kIoctlRmAlloc, nvos21.data()) != 0 || nvos21[7] != 0) Die("NV_ESC_RM_ALLOC");
-    client_ = nvos21[2];
-  }
-  void operator()() {
-    uint32_t enabled = 0;
-    Nvos54 call{client_,
-                client_,
-                NV0000_CTRL_CMD_GPU_GET_MEMOP_ENABLE,
-                0,
-                reinterpret_cast<uint64_t>(&enabled),
-                sizeof(enabled),
-                0};
-    if (ioctl(fd_, kIoctlRmControl, &call) != 0 || call.status != 0) Die("NV_ESC_RM_CONTROL");
-  }
+// ---- regimes ----
 
- private:
-  int fd_;
-  uint32_t client_;
+struct Regime {
+  const char* name;
+  std::chrono::microseconds pause;
+  int calls, calls_quick;
+};
+constexpr Regime kRegimes[] = {
+    {"hot", std::chrono::microseconds(0), 100'000, 10'000},
+    {"warm", std::chrono::microseconds(100), 5'000, 500},
+    // The worker spins for 20 us before it sleeps; a kernel thread's wake-up is over long before this.
+    {"idle", std::chrono::microseconds(1000), 1'000, 100},
 };
 
-// A process that sends back what it gets.
-class Echo {
- public:
-  explicit Echo(bool apart) {
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) Die("socketpair");
-    socket_ = pair[0];
-    if (fork() == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      if (apart) StayOn(1);
-      close(pair[0]);
-      std::array<char, kEchoSizeBytes> bytes;
-      while (recv(pair[1], bytes.data(), bytes.size(), 0) > 0)
-        if (send(pair[1], bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0) break;
-      _exit(0);
+void ReportRegime(const std::string& name, const std::vector<double>& ours,
+                  const std::vector<Contender>& peers, const std::vector<std::vector<double>>& theirs) {
+  for (size_t i = 0; i < peers.size(); ++i) {
+    for (const double percent : {50.0, 90.0, 99.0, 99.9}) {
+      if (percent != 50.0 && !peers[i].counts_everything) continue;
+      char percentile[16];
+      std::snprintf(percentile, sizeof(percentile), " p%g", percent);
+      Report(name + percentile, Percentile(ours, percent), "us", peers[i].name,
+             Percentile(theirs[i], percent));
     }
-    close(pair[1]);
   }
-  ~Echo() { close(socket_); }
-  void operator()() {
-    std::array<char, kEchoSizeBytes> bytes{};
-    if (send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0) Die("send");
-    if (recv(socket_, bytes.data(), bytes.size(), 0) < 0) Die("recv");
-  }
+}
 
- private:
-  int socket_;
+void MeasureRegimes(const Options& options) {
+  const Exchange exchange{SmallCall::kFrameSizeBytes, options.apart};
+  auto peers = MakePeers(options, exchange);
+  peers.push_back({"futex", MakeFutexPeer(exchange), false, 1});
+  // Two that spin on one CPU would only wait for each other's time slices.
+  if (options.apart) peers.push_back({"cache_line", MakeCacheLinePeer(exchange), false, 1});
+  peers.push_back({"dev_null", MakeDevNullPeer(), false, 1});
+  const SmallCall small;
+  Measure(small, kWarmUpCalls, {});
+  for (Contender& peer : peers) peer.peer->Measure(kWarmUpCalls, {});
+  for (const Regime& regime : kRegimes) {
+    const int calls = (options.quick ? regime.calls_quick : regime.calls) / kBlocks;
+    std::vector<double> ours;
+    std::vector<std::vector<double>> theirs(peers.size());
+    for (int block = 0; block < kBlocks; ++block) {
+      Append(ours, Measure(small, calls, regime.pause));
+      for (size_t i = 0; i < peers.size(); ++i)
+        Append(theirs[i], peers[i].peer->Measure(calls / peers[i].share, regime.pause));
+    }
+    ReportRegime(std::string("ioctl ") + Where(options) + regime.name, ours, peers, theirs);
+  }
+}
+
+// ---- payload ----
+
+void MeasurePayload(const Options& options) {
+  for (const uint32_t size_bytes : {64u, 1u << 10, 16u << 10, 256u << 10}) {
+    auto peers = MakePeers(options, {size_bytes + SmallCall::kFrameSizeBytes, options.apart});
+    SizedCall sized(size_bytes);
+    Measure(sized, kWarmUpCalls, {});
+    for (Contender& peer : peers) peer.peer->Measure(kWarmUpCalls, {});
+    const int calls = (options.quick ? 2'000 : 20'000) / kBlocks / (size_bytes > 64u << 10 ? 10 : 1);
+    std::vector<double> ours;
+    std::vector<std::vector<double>> theirs(peers.size());
+    for (int block = 0; block < kBlocks; ++block) {
+      Append(ours, Measure(sized, calls, {}));
+      for (size_t i = 0; i < peers.size(); ++i)
+        Append(theirs[i], peers[i].peer->Measure(calls / peers[i].share, {}));
+    }
+    for (size_t i = 0; i < peers.size(); ++i)
+      Report(std::string("payload ") + Where(options) + std::to_string(size_bytes) + " B p50",
+             Percentile(ours, 50), "us", peers[i].name, Percentile(theirs[i], 50));
+  }
+}
+
+// ---- threads ----
+
+struct Load {
+  double calls_per_second;
+  std::vector<double> microseconds;
 };
 
-template <typename Call>
-void Measure(Call& call, int times, std::chrono::microseconds pause, std::vector<double>& microseconds) {
-  for (int i = 0; i < times; ++i) {
-    if (pause.count() != 0) std::this_thread::sleep_for(pause);
-    const auto start = Clock::now();
-    call();
-    microseconds.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count());
+// `make` is called in each thread for what it calls; all start together.
+Load Run(int threads, std::chrono::milliseconds duration,
+         const std::function<std::function<void()>(int)>& make) {
+  std::atomic<int> ready{0};
+  std::atomic<bool> go{false}, stop{false};
+  std::vector<std::vector<double>> microseconds(static_cast<size_t>(threads));
+  std::vector<std::thread> running;
+  for (int i = 0; i < threads; ++i) {
+    running.emplace_back([&, i] {
+      const auto call = make(i);
+      for (int warm_up = 0; warm_up < kWarmUpCalls; ++warm_up) call();
+      ++ready;
+      while (!go.load()) std::this_thread::yield();
+      while (!stop.load(std::memory_order_relaxed)) {
+        const auto start = Clock::now();
+        call();
+        microseconds[static_cast<size_t>(i)].push_back(MicrosecondsSince(start));
+      }
+    });
+  }
+  while (ready.load() != threads) std::this_thread::yield();
+  const auto start = Clock::now();
+  go = true;
+  std::this_thread::sleep_for(duration);
+  stop = true;
+  for (std::thread& thread : running) thread.join();
+  Load load{};
+  for (const auto& one : microseconds) Append(load.microseconds, one);
+  load.calls_per_second = static_cast<double>(load.microseconds.size()) / MicrosecondsSince(start) * 1e6;
+  return load;
+}
+
+void MeasureThreads(const Options& options) {
+  const std::chrono::milliseconds duration(options.quick ? 200 : 1500);
+  for (const int threads : {1, 2, 4, 16}) {
+    std::vector<std::unique_ptr<Peer>> sockets;  // an echo process for each thread
+    for (int i = 0; i < threads; ++i) sockets.push_back(MakeSocketPeer({SmallCall::kFrameSizeBytes, false}));
+    const Load theirs = Run(threads, duration, [&](int i) {
+      return [peer = sockets[static_cast<size_t>(i)].get()] { peer->Measure(1, {}); };
+    });
+    const Load ours =
+        Run(threads, duration, [](int) { return [small = std::make_shared<SmallCall>()] { (*small)(); }; });
+    const std::string name = "threads " + std::to_string(threads);
+    Report(name + " calls", ours.calls_per_second, "1/s", "unix_seqpacket", theirs.calls_per_second);
+    for (const double percent : {50.0, 99.0})
+      Report(name + (percent == 50.0 ? " p50" : " p99"), Percentile(ours.microseconds, percent), "us",
+             "unix_seqpacket", Percentile(theirs.microseconds, percent));
   }
 }
 
-double Percentile(std::vector<double>& sorted, double percent) {
-  return sorted[std::min(sorted.size() - 1,
-                         static_cast<size_t>(static_cast<double>(sorted.size()) * percent / 100))];
+// ---- beside ----
+
+void MeasureBeside(const Options& options) {
+  const std::chrono::milliseconds duration(options.quick ? 300 : 3000);
+  const SmallCall small;
+  const auto measure = [&] { return Run(1, duration, [&](int) { return [&] { small(); }; }); };
+  const Load alone = measure();
+  std::atomic<bool> stop{false};
+  std::thread busy([&] {
+    SizedCall large(256u << 10);
+    while (!stop.load(std::memory_order_relaxed)) large();
+  });
+  const Load beside = measure();
+  stop = true;
+  busy.join();
+  for (const double percent : {50.0, 99.0})
+    Report(std::string("beside calls of 256 KiB on another lane ") + (percent == 50.0 ? "p50" : "p99"),
+           Percentile(beside.microseconds, percent), "us", "alone", Percentile(alone.microseconds, percent));
 }
 
-void Report(const char* name, std::vector<double>& ours, std::vector<double>& echo) {
-  std::sort(ours.begin(), ours.end());
-  std::sort(echo.begin(), echo.end());
-  for (const double percent : {50.0, 90.0, 99.0, 99.9}) {
-    const double a = Percentile(ours, percent);
-    const double b = Percentile(echo, percent);
-    std::printf(
-        "{\"name\":\"ioctl %s p%g\",\"value\":%.3f,\"unit\":\"us\",\"peer\":\"unix_seqpacket_echo\","
-        "\"peer_value\":%.3f,\"ratio\":%.3f}\n",
-        name, percent, a, b, a / b);
-  }
+int Main(const Options& options) {
+  if (options.apart) StayOn(0);
+  if (options.part == "regimes") MeasureRegimes(options);
+  if (options.part == "payload") MeasurePayload(options);
+  if (options.part == "threads") MeasureThreads(options);
+  if (options.part == "beside") MeasureBeside(options);
+  return 0;
 }
 
 }  // namespace
+}  // namespace nvshim::bench
 
 int main(int argc, char** argv) {
-  int hot = 20'000;
-  int idle = 200;
-  bool apart = false;
+  nvshim::bench::Options options;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--quick") == 0) {
-      hot = 2'000;
-      idle = 30;
+      options.quick = true;
     } else if (std::strcmp(argv[i], "--apart") == 0) {
-      apart = true;
+      options.apart = true;
+    } else if (std::strcmp(argv[i], "--peer") == 0 && i + 2 < argc) {
+      options.programs.emplace_back(argv[i + 1], argv[i + 2]);
+      i += 2;
     } else {
-      std::fprintf(stderr, "usage: ioctl_bench [--quick] [--apart]\n");
-      return 2;
+      options.part = argv[i];
     }
   }
-  Echo echo(apart);  // forked before the first GPU use: no guest process
-  if (apart) StayOn(0);
-  Ioctl small_ioctl;
-  std::vector<double> ours_hot, echo_hot, ours_idle, echo_idle;
-  std::vector<double> warm_up;
-  Measure(small_ioctl, 1000, {}, warm_up);
-  Measure(echo, 1000, {}, warm_up);
-  for (int block = 0; block < kBlocks; ++block) {
-    Measure(small_ioctl, hot / kBlocks * 5, {}, ours_hot);
-    Measure(echo, hot / kBlocks * 5, {}, echo_hot);
-    Measure(small_ioctl, idle / kBlocks * 5, kIdlePause, ours_idle);
-    Measure(echo, idle / kBlocks * 5, kIdlePause, echo_idle);
+  if (options.part.empty()) {
+    std::fprintf(
+        stderr,
+        "usage: ioctl_bench [--quick] [--apart] [--peer NAME PROGRAM]... regimes|payload|threads|beside\n");
+    return 2;
   }
-  Report(apart ? "apart hot" : "hot", ours_hot, echo_hot);
-  Report(apart ? "apart idle" : "idle", ours_idle, echo_idle);
-  return 0;
+  return nvshim::bench::Main(options);
 }
