@@ -72,7 +72,8 @@ TEST(LinuxKernelTest, AnotherProcessHoldsTheFile) {
 TEST(LinuxKernelTest, AWorkerWithoutPrivilegesIsToldToo) {
   const pid_t child = fork();
   if (child == 0) {
-    if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0) _exit(1);
+    // In a user namespace there may be no other; then as the same user.
+    if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0 && errno != EINVAL) _exit(1);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     const auto kernel = MakeLinuxKernel();
     const int fd = eventfd(0, 0);
