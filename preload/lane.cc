@@ -162,7 +162,7 @@ bool LaneCall::AwaitReply() {
 
 bool LaneCall::SleepUntilReply() {
   wire::LaneHeader* const header = wire::LaneOf(lanes_.region_, index_);
-  while (true) {
+  for (bool waited = false;; waited = true) {
     // Dekker with the worker, which publishes and then exchanges guest_waiting. Available loads the tail once
     // more and sees no older value than this load.
     header->guest_waiting.store(1, std::memory_order_seq_cst);
@@ -170,7 +170,9 @@ bool LaneCall::SleepUntilReply() {
     const uint32_t available = lane().responses.Available();
     if (available == wire::RingConsumer::kCorrupt) return Lost();
     if (available != 0) break;
-    if (lanes_.channel_->HungUp()) {
+    // Two system calls that an answer in time does not need: a worker that is gone is noticed after the first
+    // wait.
+    if (waited && lanes_.channel_->HungUp()) {
       // What was published before the hang-up still counts.
       if (const uint32_t late = lane().responses.Available();
           late == 0 || late == wire::RingConsumer::kCorrupt)
