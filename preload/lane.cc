@@ -172,7 +172,10 @@ bool LaneCall::SleepUntilReply() {
     const uint32_t available = lane().responses.Available();
     if (available == wire::RingConsumer::kCorrupt) return Lost();
     if (available != 0) break;
-    if (FutexWait(&header->response_tail, seen, 0, kHangUpCheckNs) != -ETIMEDOUT) continue;
+    // Two system calls that an answer in time does not need. A signal may come more often than the time is
+    // over.
+    const long waited = FutexWait(&header->response_tail, seen, 0, kHangUpCheckNs);
+    if (waited != -ETIMEDOUT && waited != -EINTR) continue;
     if (lanes_.channel_->HungUp()) {
       // What was published before the hang-up still counts.
       if (const uint32_t late = lane().responses.Available();
