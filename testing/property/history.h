@@ -15,6 +15,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -65,7 +66,7 @@ class History {
     DriverCall asked;  // as the guest sent it
   };
 
-  void Expect(bool holds, const std::string& law);
+  void Expect(bool holds, std::string_view law);
 
   // Steps the core on behalf of `guest`; none of the actions may concern another.
   void Step(GuestId guest, Event event);
