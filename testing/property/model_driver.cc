@@ -1,10 +1,7 @@
 #include "testing/property/model_driver.h"
 
-#include <gtest/gtest.h>
-
+#include <algorithm>
 #include <set>
-
-#include "proto/abi/spec.h"
 
 namespace nvshim::broker {
 namespace {
@@ -20,15 +17,15 @@ bool IsUvm(DeviceNode node) {
   return node.device_class == DeviceClass::kUvm || node.device_class == DeviceClass::kUvmTools;
 }
 
-const abi::Table& Table535() { return *abi::FindTable("535.261.03"); }
-
-const abi::Spec* SpecOf(DeviceNode node, const DriverCall& call) {
-  return IsUvm(node)
-             ? abi::Find(Table535().uvm, call.command)
-             : abi::Find(Table535().escapes, abi::IocNumber(call.command), abi::IocSize(call.command));
-}
-
 uint32_t U32(const DriverCall& call, uint32_t offset) { return Get<uint32_t>(call.Bytes(0), offset); }
+
+// What a driver may do to the bytes behind pointers, if it made no sense: only a size that it is to give back
+// rounded stays.
+void Scribble(const abi::Spec& spec, DriverCall& call) {
+  const bool keeps_size = spec.number == kAlloc && U32(call, 12) == kLocalUser;
+  for (uint32_t i = 1; i < call.segments.size() && !keeps_size; ++i)
+    std::fill(call.Bytes(i).begin(), call.Bytes(i).end(), 0xab);
+}
 
 }  // namespace
 
@@ -47,27 +44,46 @@ bool ModelDriver::Owns(GuestId guest, DriverFileId file) const {
   return it != files_.end() && it->second.guest == guest;
 }
 
-void ModelDriver::CheckBelongsTo(GuestId guest, DriverFileId file, const DriverCall& call) const {
-  ASSERT_TRUE(Owns(guest, file)) << "a call on a file that is not this guest's";
-  for (const CallFile& named : call.files) EXPECT_TRUE(Owns(guest, named.file)) << "an fd field";
+const abi::Spec* ModelDriver::SpecOf(DeviceNode node, const DriverCall& call) const {
+  return IsUvm(node) ? abi::Find(table_.uvm, call.command)
+                     : abi::Find(table_.escapes, abi::IocNumber(call.command), abi::IocSize(call.command));
+}
+
+std::string ModelDriver::ForeignFields(GuestId guest, const abi::Spec& spec, const DriverCall& call,
+                                       uint32_t segment) const {
+  const std::string at = std::string(spec.name) + ": ";
+  const auto bytes = call.Bytes(segment);
+  for (uint16_t offset : spec.clients) {
+    const uint32_t handle = Get<uint32_t>(bytes, offset);
+    if (handle == 0) continue;
+    const auto it = clients_.find(handle);
+    if (it == clients_.end() || it->second.guest != guest)
+      return at + "client " + std::to_string(handle) + " is not this guest's";
+  }
+  for (const abi::Pointer& pointer : spec.pointers)
+    if (Get<uint64_t>(bytes, pointer.offset) != 0) return at + "a pointer of the guest's";
+  for (const abi::FdField& fd : spec.fds)
+    if (fd.use != abi::FdUse::kCookie && Get<uint32_t>(bytes, fd.offset) != 0xffffffff)
+      return at + "a descriptor of the guest's";
+  return "";
+}
+
+std::string ModelDriver::Foreign(GuestId guest, DriverFileId file, const DriverCall& call) const {
+  if (!Owns(guest, file)) return "a call on a file that is not this guest's";
+  for (const CallFile& named : call.files)
+    if (!Owns(guest, named.file)) return "an fd field with a file that is not this guest's";
   const abi::Spec* spec = SpecOf(files_.at(file).node, call);
-  if (spec == nullptr || call.segments.empty()) return;
-  const auto check = [&](const abi::Spec& one, std::span<const uint8_t> bytes) {
-    for (uint16_t offset : one.clients) {
-      const uint32_t handle = Get<uint32_t>(bytes, offset);
-      if (handle == 0) continue;
-      const auto it = clients_.find(handle);
-      EXPECT_TRUE(it != clients_.end() && it->second.guest == guest)
-          << one.name << ": client " << std::hex << handle << " is not this guest's";
-    }
-  };
-  check(*spec, call.Bytes(0));
+  if (spec == nullptr || call.segments.empty()) return "";
+  if (spec->withheld) return std::string(spec->name) + ": withheld";
+  if (std::string problem = ForeignFields(guest, *spec, call, 0); !problem.empty()) return problem;
+  if (spec->shape != abi::Shape::kControl && spec->shape != abi::Shape::kAlloc) return "";
+  if (Get<uint64_t>(call.Bytes(0), abi::nvos54::kParams) != 0)
+    return "a pointer to parameters of the guest's";
+  const abi::Spec* nested = spec->shape == abi::Shape::kControl ? abi::FindControl(table_, U32(call, 8))
+                                                                : abi::Find(table_.classes, U32(call, 12));
+  if (nested == nullptr || nested->withheld) return "a control or a class that is not served";
   const uint32_t params = call.Child(0, abi::nvos54::kParams);
-  if (params == 0) return;
-  if (spec->shape == abi::Shape::kControl)
-    check(*abi::FindControl(Table535(), U32(call, 8)), call.Bytes(params));
-  if (spec->shape == abi::Shape::kAlloc && U32(call, 0) != 0)
-    check(*abi::Find(Table535().classes, U32(call, 12)), call.Bytes(params));
+  return params == 0 ? "" : ForeignFields(guest, *nested, call, params);
 }
 
 void ModelDriver::Execute(DriverFileId file, DriverCall& call, uint32_t status_wanted) {
@@ -75,6 +91,7 @@ void ModelDriver::Execute(DriverFileId file, DriverCall& call, uint32_t status_w
   const abi::Spec* spec = SpecOf(node, call);
   if (spec == nullptr || spec->status_offset == abi::kNone) return;
   uint32_t status = status_wanted;
+  Scribble(*spec, call);
   if (status == 0 && !IsUvm(node)) {
     const bool is_client =
         spec->number == kAlloc && (U32(call, 12) == 0 || U32(call, 12) == 1 || U32(call, 12) == 0x41);

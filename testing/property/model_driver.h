@@ -8,15 +8,20 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 
 #include "broker/core/ids.h"
 #include "broker/driver/call.h"
 #include "broker/driver/driver.h"
+#include "proto/abi/spec.h"
 
 namespace nvshim::broker {
 
 class ModelDriver {
  public:
+  // A driver of the version that `table` describes.
+  explicit ModelDriver(const abi::Table& table) : table_(table) {}
+
   // A new open file, opened for `guest`.
   DriverFileId Open(GuestId guest, DeviceNode node);
 
@@ -26,10 +31,12 @@ class ModelDriver {
   bool IsOpen(DriverFileId file) const { return files_.contains(file); }
   bool Owns(GuestId guest, DriverFileId file) const;
 
-  // Records a test failure unless every file and every client handle of the call is `guest`'s.
-  void CheckBelongsTo(GuestId guest, DriverFileId file, const DriverCall& call) const;
+  // "" when every file and every client handle of the call is `guest`'s, and neither a pointer nor the number
+  // of a descriptor of the guest's is left in the bytes; else what is wrong.
+  std::string Foreign(GuestId guest, DriverFileId file, const DriverCall& call) const;
 
-  // Executes the call as RM would; `status_wanted` other than 0 makes it fail with that status.
+  // Executes the call as RM would; `status_wanted` other than 0 makes it fail with that status. All that a
+  // driver may write is overwritten.
   void Execute(DriverFileId file, DriverCall& call, uint32_t status_wanted);
 
   size_t files() const { return files_.size(); }
@@ -53,6 +60,10 @@ class ModelDriver {
     std::map<uint32_t, std::shared_ptr<uint64_t>> memory;  // of objects that have some: bytes
   };
 
+  const abi::Spec* SpecOf(DeviceNode node, const DriverCall& call) const;
+  std::string ForeignFields(GuestId guest, const abi::Spec& spec, const DriverCall& call,
+                            uint32_t segment) const;
+
   // Each returns the status.
   uint32_t MakeClient(DriverFileId file, DriverCall& call);
   uint32_t MakeObject(DriverCall& call, uint32_t number_offset);
@@ -60,6 +71,7 @@ class ModelDriver {
   std::shared_ptr<uint64_t> MemoryFor(const DriverCall& call) const;
   static void FreeTree(Client& client, uint32_t object);
 
+  const abi::Table& table_;
   std::map<DriverFileId, OpenFile> files_;
   std::map<uint32_t, Client> clients_;
   DriverFileId last_file_ = 0;

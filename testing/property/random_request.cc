@@ -1,6 +1,6 @@
 #include "testing/property/random_request.h"
 
-#include "proto/abi/spec.h"
+#include <algorithm>
 
 namespace nvshim::broker {
 namespace {
@@ -8,8 +8,6 @@ namespace {
 constexpr uint32_t Escape(uint32_t number, uint32_t size_bytes) {
   return 3u << 30 | size_bytes << 16 | abi::kEscapeType << 8 | number;
 }
-
-const abi::Table& Table535() { return *abi::FindTable("535.261.03"); }
 
 template <typename T>
 T Pick(Random& random, const std::vector<T>& from) {
@@ -23,12 +21,14 @@ void Add(DriverCall& call, uint32_t size_bytes, uint32_t parent, uint32_t pointe
 
 class Maker {
  public:
-  Maker(Random& random, const Hints& hints) : random_(random), hints_(hints) {}
+  Maker(Random& random, const abi::Table& table, const Hints& hints)
+      : random_(random), table_(table), hints_(hints) {}
 
   // Something that a ctl file takes.
   DriverCall Call() {
     DriverCall call;
-    const uint32_t kind = random_.Below(16);
+    const uint32_t kind = random_.Below(18);
+    if (kind >= 16) return Any(table_.escapes);
     if (kind < 7) return Alloc();
     if (kind < 10) {
       call = OnClient(0x29, 16);  // free
@@ -96,7 +96,9 @@ class Maker {
     if (hints_.clients.empty() && !random_.OneIn(4)) rm_class = 0x41;
     Put<uint32_t>(call.Bytes(0), 12, rm_class);
     if (rm_class != 0x41 || random_.OneIn(4)) PutObject(call, 8);
-    const abi::Spec* spec = abi::Find(Table535().classes, rm_class);
+    if (random_.OneIn(6)) rm_class = SomeOf(table_.classes).number;
+    Put<uint32_t>(call.Bytes(0), 12, rm_class);
+    const abi::Spec* spec = abi::Find(table_.classes, rm_class);
     if (spec == nullptr || spec->size == 0 || (spec->params_optional && random_.OneIn(2))) return call;
     Add(call, spec->size, 0, 16);
     for (uint16_t offset : spec->clients)
@@ -109,39 +111,64 @@ class Maker {
 
   DriverCall Control() {
     DriverCall call = OnClient(0x2a, 32);
-    const abi::SpecList& controls = Table535().controls;
-    const abi::Spec& spec = controls[random_.Below(static_cast<uint32_t>(controls.size))];
-    Put<uint32_t>(call.Bytes(0), 8, random_.OneIn(10) ? random_.Below(0xffffffff) : spec.number);
-    Put<uint32_t>(call.Bytes(0), 24, spec.size);
-    if (spec.size == 0) return call;
-    Add(call, spec.size, 0, 16);
-    for (uint16_t offset : spec.clients) Put<uint32_t>(call.Bytes(1), offset, ClientNumber());
-    for (const abi::Pointer& pointer : spec.pointers) {
-      if (pointer.count_offset == abi::kNone || random_.OneIn(3)) continue;
-      Put<uint32_t>(call.Bytes(1), pointer.count_offset, 3);
-      Add(call, 3 * pointer.element_size, 1, pointer.offset);
-    }
+    const abi::Spec& spec =
+        random_.OneIn(20) && table_.gss_legacy != nullptr ? *table_.gss_legacy : SomeOf(table_.controls);
+    const bool legacy = &spec == table_.gss_legacy;
+    const uint32_t size_bytes = legacy ? random_.Below(600) : spec.size;
+    Put<uint32_t>(call.Bytes(0), 8,
+                  random_.OneIn(10) ? random_.Below(0xffffffff)
+                  : legacy          ? 0x2080b123
+                                    : spec.number);
+    Put<uint32_t>(call.Bytes(0), 24, size_bytes);
+    if (size_bytes == 0) return call;
+    Add(call, size_bytes, 0, 16);
+    Fill(call, spec, 1);
     return call;
   }
 
-  DriverCall Uvm() {
-    const abi::SpecList& calls = Table535().uvm;
-    const abi::Spec& spec = calls[random_.Below(static_cast<uint32_t>(calls.size))];
+  // A call of the list, laid out as its spec says.
+  DriverCall Any(const abi::SpecList& list) {
+    const abi::Spec& spec = SomeOf(list);
+    const uint32_t size_bytes = spec.shape == abi::Shape::kArray ? spec.size * random_.Below(4) : spec.size;
     DriverCall call;
-    call.command = spec.number;
-    if (spec.size != 0) Add(call, spec.size, 0, 0);
-    for (uint16_t offset : spec.clients) Put<uint32_t>(call.Bytes(0), offset, ClientNumber());
+    call.command = list.indices == table_.uvm.indices ? spec.number : Escape(spec.number, size_bytes);
+    if (size_bytes == 0) return call;
+    Add(call, size_bytes, 0, 0);
+    Fill(call, spec, 0);
     return call;
   }
+
+  DriverCall Uvm() { return Any(table_.uvm); }
 
  private:
+  const abi::Spec& SomeOf(const abi::SpecList& list) {
+    return list[random_.Below(static_cast<uint32_t>(list.size))];
+  }
+
+  // Clients, and buffers for some of the pointers; now and then of a length that the count does not say.
+  void Fill(DriverCall& call, const abi::Spec& spec, uint32_t segment) {
+    for (uint16_t offset : spec.clients) Put<uint32_t>(call.Bytes(segment), offset, ClientNumber());
+    for (const abi::Pointer& pointer : spec.pointers) {
+      if (random_.OneIn(3)) continue;
+      uint32_t count = 1;
+      if (pointer.count_offset != abi::kNone) {
+        count = random_.OneIn(8) ? random_.Below(0xffffffff) : random_.Below(4);
+        Put<uint32_t>(call.Bytes(segment), pointer.count_offset, count);
+      }
+      const uint64_t size_bytes = uint64_t{count} * pointer.element_size;
+      if (size_bytes != 0)
+        Add(call, static_cast<uint32_t>(std::min<uint64_t>(size_bytes, 4096)), segment, pointer.offset);
+    }
+  }
+
   Random& random_;
+  const abi::Table& table_;
   const Hints& hints_;
 };
 
-DriverCall Nonsense(Random& random) {
+DriverCall Nonsense(Random& random, const abi::Table& table) {
   DriverCall call;
-  const abi::SpecList& escapes = Table535().escapes;
+  const abi::SpecList& escapes = table.escapes;
   const abi::Spec& spec = escapes[random.Below(static_cast<uint32_t>(escapes.size))];
   call.command =
       random.OneIn(3) ? random.Below(0xffffffff) : Escape(spec.number, random.OneIn(4) ? 0 : spec.size);
@@ -156,15 +183,16 @@ DriverCall Nonsense(Random& random) {
 
 }  // namespace
 
-RandomRequest MakeRandomRequest(Random& random, DeviceClass device_class, const Hints& hints) {
+RandomRequest MakeRandomRequest(Random& random, const abi::Table& table, DeviceClass device_class,
+                                const Hints& hints) {
   RandomRequest request;
-  Maker maker(random, hints);
+  Maker maker(random, table, hints);
   const auto name_file = [&](uint32_t offset) {
     if (!hints.files.empty() && !random.OneIn(10))
       request.files.push_back({0, offset, Pick(random, hints.files)});
   };
   if (random.OneIn(10)) {
-    request.call = Nonsense(random);
+    request.call = Nonsense(random, table);
     name_file(random.Below(64));
     name_file(48);
   } else if (device_class == DeviceClass::kUvm) {

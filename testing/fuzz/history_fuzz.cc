@@ -1,0 +1,20 @@
+// Fuzzer of lists of operations on the core: the histories of testing/property, their choices taken from the
+// input. The first byte picks the driver version.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+#include "proto/abi/spec.h"
+#include "testing/property/history.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  const auto tables = nvshim::abi::Tables();
+  nvshim::broker::History history(*tables.data[data[0] % tables.size]);
+  nvshim::broker::Random random(std::span(data + 1, size - 1));
+  while (!random.used_up()) history.RunStep(random);
+  history.End(random);
+  if (history.problem().empty() && history.ReplayAgrees()) return 0;
+  std::fprintf(stderr, "%s\n", history.problem().empty() ? "a replay differs" : history.problem().c_str());
+  abort();
+}

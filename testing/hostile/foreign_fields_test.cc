@@ -1,0 +1,72 @@
+// Law: for every driver version, no field of any call takes a guest to what is not its own. Every client
+// field is tried with another guest's numbers, every fd field with files that the guest does not hold, every
+// length with what is not true (attempts.h); each attempt is refused with the driver's status, or harmless by
+// construction, and nothing of another guest's reaches the driver. Prints the table of attempts.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "testing/hostile/attempt_table.h"
+#include "testing/hostile/attempts.h"
+#include "testing/hostile/core_tenants.h"
+
+namespace nvshim::testing {
+namespace {
+
+std::string Hex(uint32_t value) {
+  char text[16];
+  std::snprintf(text, sizeof(text), "0x%02x", value);
+  return text;
+}
+
+std::string Refused(int error, uint32_t status) {
+  return error != 0 ? "errno " + std::to_string(error) : "status " + Hex(status);
+}
+
+// Fields in a row count as one line of the table.
+std::string FieldOf(const Attempt& attempt) {
+  const auto& clients = attempt.spec->clients;
+  if (clients.size <= 4 || !attempt.field.starts_with("client@")) return attempt.field;
+  return "client@" + std::to_string(clients.data[0]) + "*" + std::to_string(clients.size);
+}
+
+class ForeignFieldsTest : public ::testing::TestWithParam<const abi::Table*> {};
+
+TEST_P(ForeignFieldsTest, AreRefusedOrHarmless) {
+  const abi::Table& table = *GetParam();
+  CoreTenants tenants(table);
+  ASSERT_EQ(tenants.broken_law(), "");
+  const Knowledge knowledge{tenants.own(), tenants.own_real_client(), tenants.other_files_client(),
+                            tenants.foreign_clients(), tenants.foreign_files()};
+  AttemptTable attempts;
+  int failures = 0;
+  ForEachAttempt(table, knowledge, [&](const Attempt& attempt) {
+    if (failures > 20) return;  // one mistake breaks many
+    const std::string where = std::string(kKindNames[static_cast<int>(attempt.kind)]) + " " +
+                              std::string(attempt.spec->name) + ", " + attempt.field;
+    const Outcome outcome = tenants.Try(attempt.request);
+    const std::string expected =
+        attempt.harmless.empty() ? Refused(attempt.error, attempt.status) : attempt.harmless;
+    const std::string got =
+        outcome.reached_driver ? attempt.harmless : Refused(outcome.error, outcome.status);
+    failures += got != expected || !tenants.broken_law().empty();
+    EXPECT_EQ(got, expected) << where << (outcome.reached_driver ? ": reached the driver" : "");
+    EXPECT_EQ(tenants.broken_law(), "") << where;
+    attempts.Count(kKindNames[static_cast<int>(attempt.kind)], std::string(attempt.spec->name),
+                   FieldOf(attempt), (attempt.harmless.empty() ? "refused, " : "harmless: ") + got);
+  });
+  attempts.Print(std::string(table.driver_version));
+  EXPECT_GT(attempts.attempts(), 10'000u);
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryVersion, ForeignFieldsTest,
+                         ::testing::ValuesIn(abi::Tables().begin(), abi::Tables().end()),
+                         [](const ::testing::TestParamInfo<const abi::Table*>& info) {
+                           std::string name(info.param->driver_version);
+                           std::replace(name.begin(), name.end(), '.', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace nvshim::testing
