@@ -23,14 +23,18 @@ inline double MicrosecondsSince(Clock::time_point start) {
 // Keeps this thread, and those that it starts, on one CPU.
 void StayOn(int cpu);
 
-// How long `call` takes, in microseconds, `times` times, each after a pause if there is one. The pause up to
-// kBusyPauseMax is spent looking at the clock, since no timer is as exact; beyond that, asleep.
+// How long `call` takes, in microseconds, `times` times or until kBlockTimeMax is over, each after a pause if
+// there is one. The pause up to kBusyPauseMax is spent looking at the clock, since no timer is as exact;
+// beyond that, asleep.
 inline constexpr std::chrono::microseconds kBusyPauseMax(200);
+// Bounds what a slow peer on a busy machine adds to the whole.
+inline constexpr std::chrono::milliseconds kBlockTimeMax(300);
 template <typename Call>
 std::vector<double> Measure(Call& call, int times, std::chrono::microseconds pause) {
   std::vector<double> microseconds;
   microseconds.reserve(static_cast<size_t>(times));
-  for (int i = 0; i < times; ++i) {
+  const auto block_end = Clock::now() + kBlockTimeMax;
+  for (int i = 0; i < times && Clock::now() < block_end; ++i) {
     if (pause > kBusyPauseMax) {
       std::this_thread::sleep_for(pause);
     } else if (pause.count() != 0) {

@@ -9,8 +9,9 @@
 //   beside    hot, while another thread makes calls that keep the worker busy
 //
 // With --apart this program stays on CPU 0 and the peers' other sides on CPU 1, where the script has put the
-// broker as well: what the exchange costs when nobody has to wait for a CPU. Prints JSON lines;
-// testing/bench/run, which starts it, makes a table of them.
+// broker as well: what the exchange costs when nobody has to wait for a CPU. With --together the script has
+// put all of them on one CPU, which this program only says. Prints JSON lines; testing/bench/run, which
+// starts it, makes a table of them.
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -32,6 +33,7 @@ namespace {
 struct Options {
   bool quick = false;
   bool apart = false;
+  std::string where;  // "apart ", "together ", or nothing, as the scheduler has it
   std::string part;
   std::vector<std::pair<std::string, std::string>> programs;  // peers that are programs: name, path
 };
@@ -58,8 +60,6 @@ std::vector<Contender> MakePeers(const Options& options, const Exchange& exchang
     peers.push_back({name, MakeProgramPeer(path, exchange), false, 5});
   return peers;
 }
-
-const char* Where(const Options& options) { return options.apart ? "apart " : ""; }
 
 // ---- regimes ----
 
@@ -107,7 +107,7 @@ void MeasureRegimes(const Options& options) {
       for (size_t i = 0; i < peers.size(); ++i)
         Append(theirs[i], peers[i].peer->Measure(calls / peers[i].share, regime.pause));
     }
-    ReportRegime(std::string("ioctl ") + Where(options) + regime.name, ours, peers, theirs);
+    ReportRegime("ioctl " + options.where + regime.name, ours, peers, theirs);
   }
 }
 
@@ -128,8 +128,8 @@ void MeasurePayload(const Options& options) {
         Append(theirs[i], peers[i].peer->Measure(calls / peers[i].share, {}));
     }
     for (size_t i = 0; i < peers.size(); ++i)
-      Report(std::string("payload ") + Where(options) + std::to_string(size_bytes) + " B p50",
-             Percentile(ours, 50), "us", peers[i].name, Percentile(theirs[i], 50));
+      Report("payload " + options.where + std::to_string(size_bytes) + " B p50", Percentile(ours, 50), "us",
+             peers[i].name, Percentile(theirs[i], 50));
   }
 }
 
@@ -229,6 +229,9 @@ int main(int argc, char** argv) {
       options.quick = true;
     } else if (std::strcmp(argv[i], "--apart") == 0) {
       options.apart = true;
+      options.where = "apart ";
+    } else if (std::strcmp(argv[i], "--together") == 0) {
+      options.where = "together ";
     } else if (std::strcmp(argv[i], "--peer") == 0 && i + 2 < argc) {
       options.programs.emplace_back(argv[i + 1], argv[i + 2]);
       i += 2;
@@ -237,9 +240,9 @@ int main(int argc, char** argv) {
     }
   }
   if (options.part.empty()) {
-    std::fprintf(
-        stderr,
-        "usage: ioctl_bench [--quick] [--apart] [--peer NAME PROGRAM]... regimes|payload|threads|beside\n");
+    std::fprintf(stderr,
+                 "usage: ioctl_bench [--quick] [--apart | --together] [--peer NAME PROGRAM]... "
+                 "regimes|payload|threads|beside\n");
     return 2;
   }
   return nvshim::bench::Main(options);

@@ -1,5 +1,5 @@
 // The loop of a peer that is a program of its own: `PROGRAM SIZE apart|anywhere` reads lines "times pause_us"
-// and answers each with that many doubles, microseconds per exchange.
+// and answers each with a number (size_t) and that many doubles, microseconds per exchange.
 #ifndef TESTING_BENCH_PEER_MAIN_H_
 #define TESTING_BENCH_PEER_MAIN_H_
 
@@ -15,6 +15,8 @@ int ServeMeasurements(Call& call) {
   long pause_us;
   while (std::scanf("%d %ld", &times, &pause_us) == 2) {
     const auto microseconds = Measure(call, times, std::chrono::microseconds(pause_us));
+    const size_t count = microseconds.size();
+    std::fwrite(&count, sizeof(count), 1, stdout);
     std::fwrite(microseconds.data(), sizeof(double), microseconds.size(), stdout);
     std::fflush(stdout);
   }

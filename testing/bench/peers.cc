@@ -218,9 +218,10 @@ class ProgramPeer final : public Peer {
   std::vector<double> Measure(int times, std::chrono::microseconds pause) override {
     std::fprintf(orders_, "%d %ld\n", times, static_cast<long>(pause.count()));
     std::fflush(orders_);
-    std::vector<double> microseconds(static_cast<size_t>(times));
-    if (std::fread(microseconds.data(), sizeof(double), microseconds.size(), answers_) != microseconds.size())
-      Die("a peer's program");
+    size_t count;
+    if (std::fread(&count, sizeof(count), 1, answers_) != 1) Die("a peer's program");
+    std::vector<double> microseconds(count);
+    if (std::fread(microseconds.data(), sizeof(double), count, answers_) != count) Die("a peer's program");
     return microseconds;
   }
 
