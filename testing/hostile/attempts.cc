@@ -328,6 +328,15 @@ NotServed HowNotServed(Kind kind) {
   return {EINVAL, 0};
 }
 
+HonestRequest UnknownCall(const abi::Table& table, Kind kind, uint32_t number, uint32_t size_bytes,
+                          const Belongings& own) {
+  abi::Spec spec{};
+  spec.number = number;
+  spec.size = spec.size_max = size_bytes;
+  spec.status_offset = abi::kNone;
+  return MakeHonestRequest(table, kind, spec, own);
+}
+
 void ForEachAttempt(const abi::Table& table, const Knowledge& knowledge,
                     const std::function<void(const Attempt&)>& attempt) {
   for (Kind kind : {Kind::kEscape, Kind::kControl, Kind::kClass, Kind::kUvm})

@@ -44,6 +44,10 @@ NotServed HowNotServed(Kind kind);
 void ForEachAttempt(const abi::Table& table, const Knowledge& knowledge,
                     const std::function<void(const Attempt&)>& attempt);
 
+// A call whose number is in no table, with parameters as long as `size_bytes`.
+HonestRequest UnknownCall(const abi::Table& table, Kind kind, uint32_t number, uint32_t size_bytes,
+                          const Belongings& own);
+
 }  // namespace nvshim::testing
 
 #endif  // TESTING_HOSTILE_ATTEMPTS_H_

@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 #include <string>
 
 #include "testing/hostile/attempt_table.h"
 #include "testing/hostile/attempts.h"
 #include "testing/hostile/core_tenants.h"
+#include "testing/hostile/fields_outside_tables_data.h"
 
 namespace nvshim::testing {
 namespace {
@@ -58,6 +60,46 @@ TEST_P(ForeignFieldsTest, AreRefusedOrHarmless) {
   });
   attempts.Print(std::string(table.driver_version));
   EXPECT_GT(attempts.attempts(), 10'000u);
+}
+
+const abi::Spec* FindLine(const abi::Table& table, Kind kind, uint32_t number) {
+  return kind == Kind::kControl ? abi::FindControl(table, number) : abi::Find(LinesOf(table, kind), number);
+}
+
+// The other fields that the driver has, and the 256 numbers around each one that is known: there is no way
+// in.
+TEST_P(ForeignFieldsTest, OfCallsInNoTableAreRefused) {
+  const abi::Table& table = *GetParam();
+  CoreTenants tenants(table);
+  AttemptTable attempts;
+  const auto refuses = [&](Kind kind, uint32_t number, uint32_t size_bytes, uint32_t offset, uint32_t value) {
+    HonestRequest request = UnknownCall(table, kind, number, size_bytes, tenants.own());
+    if (offset + 4 <= size_bytes) broker::Put<uint32_t>(request.call.Bytes(request.segment), offset, value);
+    const Outcome outcome = tenants.Try(request);
+    const NotServed how = HowNotServed(kind);
+    return !outcome.reached_driver && outcome.error == how.error && outcome.status == how.status;
+  };
+  for (const FieldOutsideTables& field : kFieldsOutsideTables) {
+    if (FindLine(table, field.kind, field.number) != nullptr) continue;
+    const bool client = std::string(field.what) == "client";
+    for (uint32_t value : client ? tenants.foreign_clients() : tenants.foreign_files()) {
+      EXPECT_TRUE(refuses(field.kind, field.number, 2048, field.offset, value)) << field.call;
+      const NotServed how = HowNotServed(field.kind);
+      attempts.Count(kKindNames[static_cast<int>(field.kind)], field.call,
+                     std::string(field.what) + "@" + std::to_string(field.offset),
+                     "refused, " + Refused(how.error, how.status));
+    }
+  }
+  for (Kind kind : {Kind::kEscape, Kind::kControl, Kind::kClass, Kind::kUvm}) {
+    std::set<uint32_t> pages;
+    for (const abi::Spec& known : LinesOf(table, kind)) pages.insert(known.number & ~0xffu);
+    for (uint32_t page : pages)
+      for (uint32_t number = page; number < page + 0x100; ++number)
+        ASSERT_TRUE(FindLine(table, kind, number) != nullptr || refuses(kind, number, 64, 0, 0))
+            << kKindNames[static_cast<int>(kind)] << " " << number;
+  }
+  EXPECT_EQ(tenants.broken_law(), "");
+  attempts.Print(std::string(table.driver_version));
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryVersion, ForeignFieldsTest,
