@@ -53,11 +53,10 @@ PolicyCommand::PolicyCommand(CLI::App& app) {
   diff_ = command_->add_subcommand(
       "diff", "Print what guests get differently: of two driver versions, or by the policy options");
   diff_->add_option("VERSIONS", versions_, "Two driver versions")->expected(0, 2);
-  for (CLI::App* command : {list_, explain_, diff_}) {
-    AddPolicyFlags(*command, options_);
-    command->add_option("--driver-version", driver_version_,
-                        "Of this version, as gpu-broker abi list prints it");
-  }
+  AddPolicyFlags(*command_, options_);
+  command_->add_option("--driver-version", driver_version_,
+                       "Of this version, as gpu-broker abi list prints it");
+  for (CLI::App* command : {list_, explain_, diff_}) command->fallthrough();
 }
 
 absl::StatusOr<std::string> PolicyCommand::Run() const {

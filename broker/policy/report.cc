@@ -48,7 +48,12 @@ std::string LayoutText(const abi::Spec& spec) {
   return text;
 }
 
-bool IsObserved(const abi::Spec& spec) { return spec.name.starts_with("UNNAMED_"); }
+// Where the layout is from.
+const char* SourceText(const abi::Spec& spec) {
+  if (spec.size_max != spec.size) return "bytes that no header describes, handed on to the firmware";
+  if (spec.name.starts_with("UNNAMED_")) return "no header names it: as NVIDIA's client sends it";
+  return "measured on the headers of NVIDIA's kernel module";
+}
 
 // ---- Explain ----
 
@@ -73,8 +78,7 @@ std::string RulingText(const Ruling& ruling) {
   if (ruling.rule != nullptr)
     absl::StrAppendFormat(&text, "    rule        %s:%d\n", ruling.rule->file, ruling.rule->line);
   absl::StrAppendFormat(&text, "    layout      %s; %s\n", LayoutText(*ruling.spec),
-                        IsObserved(*ruling.spec) ? "no header names it: as NVIDIA's client sent it"
-                                                 : "measured on the headers of NVIDIA's kernel module");
+                        SourceText(*ruling.spec));
   return text;
 }
 
@@ -130,29 +134,30 @@ std::string ExplainUnlisted(const Policy& policy, const std::string& wanted,
 // ---- Diff ----
 
 // What guests get of each call, by kind, number and name.
-std::map<Call, std::string> Outcomes(const Policy& policy, const abi::Table& table) {
-  std::map<Call, std::string> outcomes;
+std::map<Call, Ruling> RulingsByCall(const Policy& policy, const abi::Table& table) {
+  std::map<Call, Ruling> rulings;
   for (const Ruling& ruling : policy.RulingsOf(table))
-    outcomes[{ruling.kind, ruling.spec->number, std::string(ruling.spec->name)}] =
-        absl::StrCat(Name(ruling.verdict), "  (", CapabilityText(ruling), ": ", ReasonText(ruling), ")");
-  return outcomes;
+    rulings.insert_or_assign({ruling.kind, ruling.spec->number, std::string(ruling.spec->name)}, ruling);
+  return rulings;
 }
 
-// Calls whose outcomes differ, with the lines that say so.
-std::map<Call, std::string> Differences(const std::map<Call, std::string>& from,
-                                        const std::map<Call, std::string>& to) {
+// A line for each call that guests get differently. What a table does not have is denied like much that it
+// has.
+std::map<Call, std::string> Differences(const std::map<Call, Ruling>& from,
+                                        const std::map<Call, Ruling>& to) {
   std::map<Call, std::string> differences;
-  const auto add = [&differences](const Call& call, char sign, const std::string& outcome) {
+  const auto compare = [&](const Call& call) {
+    const auto before = from.find(call), after = to.find(call);
+    const Verdict was = before == from.end() ? Verdict::kDeny : before->second.verdict;
+    const Verdict is = after == to.end() ? Verdict::kDeny : after->second.verdict;
+    if (was == is) return;
     const auto& [kind, number, name] = call;
-    absl::StrAppendFormat(&differences[call], "%c %-7s %-10s %s: %s\n", sign, Name(kind), NumberText(number),
-                          name, outcome);
+    const std::string reason = after == to.end() ? "not in the table" : ReasonText(after->second);
+    differences[call] = absl::StrFormat("%-7s %-10s %s: %s -> %s (%s)\n", Name(kind), NumberText(number),
+                                        name, Name(was), Name(is), reason);
   };
-  for (const auto& [call, outcome] : from)
-    if (const auto other = to.find(call); other == to.end() || other->second != outcome)
-      add(call, '-', outcome);
-  for (const auto& [call, outcome] : to)
-    if (const auto other = from.find(call); other == from.end() || other->second != outcome)
-      add(call, '+', outcome);
+  for (const auto& [call, ruling] : from) compare(call);
+  for (const auto& [call, ruling] : to) compare(call);
   return differences;
 }
 
@@ -198,7 +203,8 @@ absl::StatusOr<std::string> ExplainCall(const Policy& policy, const std::vector<
 
 std::string PolicyDiffOfVersions(const Policy& policy, const abi::Table& from, const abi::Table& to) {
   std::string text;
-  for (const auto& [call, lines] : Differences(Outcomes(policy, from), Outcomes(policy, to))) text += lines;
+  for (const auto& [call, lines] : Differences(RulingsByCall(policy, from), RulingsByCall(policy, to)))
+    text += lines;
   return text;
 }
 
@@ -207,7 +213,7 @@ std::string PolicyDiffOfPolicies(const Policy& from, const Policy& to,
   // By what is said, the versions for which it is.
   std::map<std::pair<Call, std::string>, std::vector<std::string>> versions;
   for (const abi::Table* table : tables)
-    for (const auto& [call, lines] : Differences(Outcomes(from, *table), Outcomes(to, *table)))
+    for (const auto& [call, lines] : Differences(RulingsByCall(from, *table), RulingsByCall(to, *table)))
       versions[{call, lines}].emplace_back(table->driver_version);
   std::string text;
   for (const auto& [difference, where] : versions) {

@@ -22,7 +22,7 @@ std::string PolicyListJson(const Policy& policy, const abi::Table& table);
 absl::StatusOr<std::string> ExplainCall(const Policy& policy, const std::vector<const abi::Table*>& tables,
                                         const std::string& number_or_name);
 
-// A line for each call that guests get differently: "- " what they no longer get or hear, "+ " instead.
+// A line for each call that guests get differently, with both verdicts and the reason of the second.
 std::string PolicyDiffOfVersions(const Policy& policy, const abi::Table& from, const abi::Table& to);
 std::string PolicyDiffOfPolicies(const Policy& from, const Policy& to,
                                  const std::vector<const abi::Table*>& tables);
