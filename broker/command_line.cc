@@ -1,6 +1,6 @@
 // gpu-broker: the command line. Without a subcommand it supervises; `stats` asks a running broker; `abi list`
-// prints what is built in; `worker` is how the supervisor starts its workers. Each is a list of steps, in
-// order.
+// and `policy` print what is built in; `worker` is how the supervisor starts its workers. Each is a list of
+// steps, in order.
 #include "broker/command_line.h"
 
 #include <fcntl.h>
@@ -20,6 +20,8 @@
 #include "broker/driver/kernel/discovery.h"
 #include "broker/driver/kernel/kernel_driver.h"
 #include "broker/driver/sim/sim_driver.h"
+#include "broker/policy/policy.h"
+#include "broker/policy_command.h"
 #include "broker/sandbox/privileges.h"
 #include "broker/supervisor/control_client.h"
 #include "broker/supervisor/statistics_json.h"
@@ -64,6 +66,8 @@ struct Flags {
   uint32_t guest_linger_ms = 10'000;
   std::string worker_uid_range;  // FIRST-LAST, or empty: the broker's own
   std::optional<uid_t> uid;      // of a worker
+  PolicyOptions policy;
+  std::string verdicts;  // of a worker: what the policy comes to (Verdicts::Encode)
   std::string log_level = "info";
   int ready_fd = -1;
 };
@@ -203,6 +207,15 @@ void TellReady(int fd) {
   close(fd);
 }
 
+// What the policy comes to for a driver of this version, which has a table.
+absl::StatusOr<std::string> VerdictsFor(const std::string& driver_version, const PolicyOptions& options) {
+  auto policy = Policy::Load(options);
+  if (!policy.ok()) return policy.status();
+  const abi::Table& table = *abi::ChooseTable(driver_version).table;
+  if (options.shadow) spdlog::warn("--policy-shadow: what the policy denies is passed on, and counted");
+  return policy->VerdictsOf(table).Encode(table);
+}
+
 // ---- gpu-broker ----
 
 int Supervise(const Flags& flags, MakeKernel make_kernel) {
@@ -210,6 +223,8 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
   if (flags.ready_fd >= 0) fcntl(flags.ready_fd, F_SETFD, FD_CLOEXEC);
   auto backend = PrepareBackend(flags, make_kernel);
   if (!backend.ok()) return Fail(backend.status());
+  auto verdicts = VerdictsFor(backend->driver_version, flags.policy);
+  if (!verdicts.ok()) return Fail(verdicts.status());
   auto named_sockets = ByName(flags.guest_sockets, "--guest-socket", "PATH");
   if (!named_sockets.ok()) return Fail(named_sockets.status());
   auto named_quotas = NamedQuotas(flags, *named_sockets);
@@ -229,7 +244,8 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
                               "--sim-gpu=" + flags.sim_gpu,
                               "--sim-driver-version=" + flags.sim_driver_version,
                               "--sim-kernels=" + flags.sim_kernels,
-                              "--log-level=" + flags.log_level};
+                              "--log-level=" + flags.log_level,
+                              "--verdicts=" + *verdicts};
   options.worker_uids = *worker_uids;
   options.driver = flags.driver;
   options.driver_version = backend->driver_version;
@@ -275,11 +291,17 @@ int Work(const Flags& flags, MakeKernel make_kernel) {
   const std::unique_ptr<kernel::Kernel> kernel = flags.driver == "kernel" ? make_kernel() : nullptr;
   WorkerOptions options;
   options.supervisor = Fd(kWorkerSocketFd);
+  options.verdicts = flags.verdicts;
   if (auto status = MakeWorkerDriver(flags, kernel.get(), &options); !status.ok()) return Fail(status);
   auto worker = Worker::Create(std::move(options));
   if (!worker.ok()) return Fail(worker.status());
   (*worker)->Run();
   return 0;
+}
+
+int Print(const absl::StatusOr<std::string>& text) {
+  if (!text.ok()) return Fail(text.status());
+  return std::fputs(text->c_str(), stdout) < 0;
 }
 
 // ---- gpu-broker stats ----
@@ -321,6 +343,8 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
   app.add_option("--ready-fd", flags.ready_fd,
                  "Descriptor that gets the line 'ready' once guests can connect");
 
+  AddPolicyFlags(app, flags.policy);
+
   CLI::App* stats = app.add_subcommand("stats", "Print the statistics of a running broker as JSON");
   stats->add_option("--socket", flags.socket, "The running broker's --socket")->capture_default_str();
 
@@ -329,15 +353,19 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
   bool as_json = false;
   abi_list->add_flag("--json", as_json, "Print JSON");
 
+  const PolicyCommand policy(app);
+
   CLI::App* worker =
       app.add_subcommand("worker", "Serve guests for a supervisor (started by gpu-broker itself)");
   worker->group("");
   AddDriverFlags(*worker, flags);
   worker->add_option("--uid", flags.uid, "User id that the worker takes");
+  worker->add_option("--verdicts", flags.verdicts, "What guests get of each call, a letter for each");
   CLI11_PARSE(app, argc, argv);
 
   if (*stats) return PrintStatistics(flags);
   if (*abi_list) return std::fputs((as_json ? AbiListJson() : AbiListText()).c_str(), stdout) < 0;
+  if (policy.IsAsked()) return Print(policy.Run());
   if (*worker) return Work(flags, make_kernel);
   return Supervise(flags, make_kernel);
 }

@@ -76,8 +76,14 @@ struct NoteRefusal {
   Refusal refusal;
 };
 
+// The first call of this kind that the policy denies and its shadow lets pass.
+struct NoteWouldBeDenied {
+  GuestId guest;
+  uint32_t number;  // the escape, control, class or UVM call
+};
+
 using Action = std::variant<DriverOpen, DriverIoctl, DriverClose, ReplyOpen, ReplyIoctl, ClosePlaceholder,
-                            SignalFile, NoteRefusal>;
+                            SignalFile, NoteRefusal, NoteWouldBeDenied>;
 
 }  // namespace nvshim::broker
 

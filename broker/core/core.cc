@@ -24,8 +24,11 @@ bool IsKnownClass(uint32_t device_class) {
 
 }  // namespace
 
+Core::Core(const abi::Table* table, Verdicts verdicts, std::vector<uint32_t> gpu_minors)
+    : table_(table), verdicts_(std::move(verdicts)), gpu_minors_(std::move(gpu_minors)) {}
+
 Core::Core(const abi::Table* table, std::vector<uint32_t> gpu_minors)
-    : table_(table), gpu_minors_(std::move(gpu_minors)) {}
+    : Core(table, Verdicts::OfTable(*table), std::move(gpu_minors)) {}
 
 void Core::Step(Event event, std::vector<Action>* actions) {
   std::visit([&](auto& one) { On(std::move(one), actions); }, event);

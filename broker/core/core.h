@@ -23,7 +23,10 @@ namespace nvshim::broker {
 
 class Core {
  public:
-  // `table` must live as long as the core; `gpu_minors` are the GPUs every guest sees.
+  // `table` must live as long as the core; `verdicts` are of that table; `gpu_minors` are the GPUs every
+  // guest sees.
+  Core(const abi::Table* table, Verdicts verdicts, std::vector<uint32_t> gpu_minors);
+  // Without a policy: guests get what the table does not withhold.
   Core(const abi::Table* table, std::vector<uint32_t> gpu_minors);
 
   // Takes one event and appends what is to be done. Events of guests and processes that are gone do nothing,
@@ -70,6 +73,7 @@ class Core {
   void Refuse(const CallToken& token, uint32_t sequence, const Refusal& refusal, const CheckedCall& checked,
               const std::vector<uint8_t>& original, DriverCall call, Actions* actions);
   void Note(Guest& guest, GuestId id, const Refusal& refusal, Actions* actions);
+  void NoteShadow(Guest& guest, GuestId id, const CheckedCall& checked, Actions* actions);
   void FinishOpen(Guest& guest, const CallToken& token, const Process& process, PendingCall& pending,
                   OpenResult result, Actions* actions);
   void EndCall(Guest& guest, const CallToken& token, Process& process, PendingCall& pending);
@@ -81,6 +85,7 @@ class Core {
   void CloseIfIdle(Guest& guest, GuestId id, File& file, Actions* actions);
 
   const abi::Table* table_;
+  Verdicts verdicts_;
   std::vector<uint32_t> gpu_minors_;
   absl::flat_hash_map<GuestId, std::unique_ptr<Guest>> guests_;
   // Whose a driver file is: one entry for each open file of each guest.

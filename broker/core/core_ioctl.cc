@@ -6,6 +6,7 @@
 
 #include "broker/core/core.h"
 #include "broker/core/filter.h"
+#include "broker/core/intervene.h"
 #include "broker/core/limits.h"
 #include "broker/core/rm_calls.h"
 #include "broker/core/translate.h"
@@ -40,6 +41,10 @@ bool RegistersHostMemory(const File& file, const CheckedCall& checked, const Dri
          Get<uint32_t>(call.Bytes(0), kClassOffset) == NV01_MEMORY_SYSTEM_OS_DESCRIPTOR;
 }
 
+bool IsFiltered(const CheckedCall& checked) {
+  return checked.verdict == Verdict::kFilter || checked.verdict == Verdict::kShadow;
+}
+
 // From here on the guest may map the file, at any time and without a further call.
 bool IsUvmInitialize(const File& file, const PendingCall& pending) {
   return file.node.device_class == DeviceClass::kUvm && pending.checked.spec->number == UVM_INITIALIZE;
@@ -65,6 +70,14 @@ void Core::On(IoctlRequested event, Actions* actions) {
   File* file = guest->files.FindHeldBy(static_cast<FileId>(event.file_id_untrusted), event.token.process);
   if (file == nullptr) return refuse(Refusal::Errno(Reason::kUnknownFile, ENODEV, event.file_id_untrusted));
   if (auto refusal = Prepare(*guest, event, *file, *pending, call)) return refuse(*refusal);
+  if (pending->checked.would_be_denied) NoteShadow(*guest, event.token.guest, pending->checked, actions);
+  if (pending->checked.verdict == Verdict::kAnswer) {
+    if (auto refusal = AnswerControl(guest->handles, pending->checked, pending->original, call))
+      return refuse(*refusal);
+    actions->push_back(ReplyIoctl{event.token, event.sequence, 0, true, std::move(call)});
+    return TrimOriginal(*pending);
+  }
+  if (pending->checked.verdict == Verdict::kClamp) ClampArguments(pending->checked, call);
 
   pending->sequence = event.sequence;
   pending->file = file->id;
@@ -83,7 +96,7 @@ void Core::On(IoctlRequested event, Actions* actions) {
 
 std::optional<Refusal> Core::Prepare(Guest& guest, const IoctlRequested& event, File& file,
                                      PendingCall& pending, DriverCall& call) {
-  pending.checked = CheckRequest(*table_, file.node.device_class, call);
+  pending.checked = CheckRequest(*table_, verdicts_, file.node.device_class, call);
   if (pending.checked.refusal) return pending.checked.refusal;
   uint32_t wanted_client = 0;
   if (auto refusal = ToDriver(guest.handles, file, pending.checked, call, &wanted_client)) return refusal;
@@ -194,12 +207,14 @@ void Core::On(DriverReturned event, Actions* actions) {
       pending->new_client = guest->handles.ChooseClient(static_cast<uint32_t>(pending->new_client));
     if (pending->memory != nullptr)
       pending->memory->GrowTo(VideoMemoryBytes(pending->checked, event.call).value_or(0));
-    FilterAnswer(*guest, pending->checked, pending->original, event.call);
+    if (IsFiltered(pending->checked)) FilterAnswer(*guest, pending->checked, pending->original, event.call);
     Record(guest->handles, pending->checked, pending->original,
            {file->id, process->pid_untrusted, pending->new_client, std::move(pending->memory)}, event.call);
     if (IsRegisterFd(*file, *pending)) Register(*guest, *file, pending->named_file);
   }
   ToGuest(pending->checked, pending->original, succeeded, event.call);
+  if (pending->checked.verdict == Verdict::kClamp)
+    RestoreArguments(pending->checked, pending->original, event.call);
   ReplyIoctl reply{event.token, pending->sequence, event.error, true, std::move(event.call)};
   if (pending->mapping != 0) {
     if (succeeded && !process->gone) {
@@ -248,6 +263,14 @@ void Core::Note(Guest& guest, GuestId id, const Refusal& refusal, Actions* actio
   if (guest.noted_refusals.size() >= kNotedRefusalsPerGuestMax) return;
   const uint64_t key = uint64_t{static_cast<uint8_t>(refusal.reason)} << 32 | refusal.number;
   if (guest.noted_refusals.insert(key).second) actions->push_back(NoteRefusal{id, refusal});
+}
+
+void Core::NoteShadow(Guest& guest, GuestId id, const CheckedCall& checked, Actions* actions) {
+  ++guest.counters.would_be_denied;
+  const uint32_t number = (checked.nested != nullptr ? checked.nested : checked.spec)->number;
+  if (guest.noted_refusals.size() >= kNotedRefusalsPerGuestMax) return;
+  const uint64_t key = uint64_t{static_cast<uint8_t>(Reason::kDeniedByPolicy)} << 32 | number;
+  if (guest.noted_refusals.insert(key).second) actions->push_back(NoteWouldBeDenied{id, number});
 }
 
 }  // namespace nvshim::broker

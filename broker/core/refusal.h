@@ -25,6 +25,7 @@ enum class Reason : uint8_t {
   kUnknownUvmCall,
   kUnknownControl,
   kUnknownClass,
+  kDeniedByPolicy,    // known, and the policy keeps it from guests
   kUnknownFunction,   // NV_ESC_RM_VID_HEAP_CONTROL function that is not served
   kBadSize,           // parameter size differs from the driver's
   kBadSegments,       // buffers that no pointer of the spec explains
@@ -38,9 +39,9 @@ enum class Reason : uint8_t {
 };
 
 inline constexpr const char* kReasonNames[] = {
-    "unknown_escape", "unknown_uvm_call", "unknown_control",   "unknown_class",  "unknown_function",
-    "bad_size",       "bad_segments",     "serialized_params", "unknown_device", "unknown_file",
-    "unknown_client", "over_limit",       "over_quota",
+    "unknown_escape",   "unknown_uvm_call", "unknown_control", "unknown_class",     "denied_by_policy",
+    "unknown_function", "bad_size",         "bad_segments",    "serialized_params", "unknown_device",
+    "unknown_file",     "unknown_client",   "over_limit",      "over_quota",
 };
 static_assert(sizeof(kReasonNames) / sizeof(kReasonNames[0]) == static_cast<size_t>(Reason::kCount));
 

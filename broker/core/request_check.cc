@@ -16,8 +16,20 @@ using abi::Spec;
 constexpr uint32_t kNvos54FinnSerialized = 0x4;
 constexpr uint32_t kNvos64FinnSerialized = 0x1;
 
-// What guests do not get is as if it were not there.
-const Spec* Served(const Spec* spec) { return spec == nullptr || spec->withheld ? nullptr : spec; }
+// A table with what guests get of it.
+struct Served {
+  const abi::Table& table;
+  const Verdicts& verdicts;
+
+  // Why guests do not get `spec`; nothing when they do, which `checked` then knows. What is denied is
+  // answered as if it were not there.
+  std::optional<Reason> Denies(const Spec* spec, Reason unknown, CheckedCall& checked) const {
+    if (spec == nullptr) return unknown;
+    checked.verdict = verdicts.Of(*spec);
+    checked.would_be_denied |= checked.verdict == Verdict::kShadow;
+    return checked.verdict == Verdict::kDeny ? std::optional(Reason::kDeniedByPolicy) : std::nullopt;
+  }
+};
 
 std::optional<Refusal> CheckPointer(const abi::Pointer& pointer, uint32_t segment, DriverCall& call) {
   const auto bytes = call.Bytes(segment);
@@ -70,13 +82,14 @@ bool SegmentsAreExplained(const CheckedCall& checked, uint32_t params_offset, co
   return true;
 }
 
-std::optional<Refusal> CheckControl(const abi::Table& table, DriverCall& call, CheckedCall& checked) {
+std::optional<Refusal> CheckControl(const Served& served, DriverCall& call, CheckedCall& checked) {
   const auto bytes = call.Bytes(0);
   const uint32_t cmd = Get<uint32_t>(bytes, abi::nvos54::kCmd);
   const uint32_t params_size_bytes = Get<uint32_t>(bytes, abi::nvos54::kParamsSize);
   Put<uint64_t>(bytes, abi::nvos54::kParams, 0);
-  checked.nested = Served(abi::FindControl(table, cmd));
-  if (checked.nested == nullptr) return Refusal::Status(Reason::kUnknownControl, NV_ERR_NOT_SUPPORTED, cmd);
+  checked.nested = abi::FindControl(served.table, cmd);
+  if (const auto reason = served.Denies(checked.nested, Reason::kUnknownControl, checked))
+    return Refusal::Status(*reason, NV_ERR_NOT_SUPPORTED, cmd);
   if ((Get<uint32_t>(bytes, abi::nvos54::kFlags) & kNvos54FinnSerialized) != 0)
     return Refusal::Status(Reason::kSerializedParams, NV_ERR_INVALID_ARGUMENT, cmd);
   checked.nested_segment = call.Child(0, abi::nvos54::kParams);
@@ -89,13 +102,13 @@ std::optional<Refusal> CheckControl(const abi::Table& table, DriverCall& call, C
   return CheckPointers(*checked.nested, checked.nested_segment, call);
 }
 
-std::optional<Refusal> CheckAlloc(const abi::Table& table, DriverCall& call, CheckedCall& checked) {
+std::optional<Refusal> CheckAlloc(const Served& served, DriverCall& call, CheckedCall& checked) {
   const auto bytes = call.Bytes(0);
   const uint32_t rm_class = Get<uint32_t>(bytes, abi::nvos21::kClass);
   Put<uint64_t>(bytes, abi::nvos21::kAllocParms, 0);
-  checked.nested = Served(abi::Find(table.classes, rm_class));
-  if (checked.nested == nullptr)
-    return Refusal::Status(Reason::kUnknownClass, NV_ERR_INVALID_CLASS, rm_class);
+  checked.nested = abi::Find(served.table.classes, rm_class);
+  if (const auto reason = served.Denies(checked.nested, Reason::kUnknownClass, checked))
+    return Refusal::Status(*reason, NV_ERR_INVALID_CLASS, rm_class);
   if (checked.spec->size == abi::nvos64::kSize &&
       (Get<uint32_t>(bytes, abi::nvos64::kFlags) & kNvos64FinnSerialized) != 0)
     return Refusal::Status(Reason::kSerializedParams, NV_ERR_INVALID_ARGUMENT, rm_class);
@@ -134,21 +147,24 @@ std::optional<Refusal> CheckHostMemory(DriverCall& call, CheckedCall& checked) {
 }
 
 // The classes of NV_ESC_RM_ALLOC, and host memory.
-std::optional<Refusal> CheckAllocMemory(const abi::Table& table, DriverCall& call, CheckedCall& checked) {
+std::optional<Refusal> CheckAllocMemory(const Served& served, DriverCall& call, CheckedCall& checked) {
   const uint32_t rm_class = Get<uint32_t>(call.Bytes(0), kClassOffset);
   if (rm_class == NV01_MEMORY_SYSTEM_OS_DESCRIPTOR) return CheckHostMemory(call, checked);
-  if (Served(abi::Find(table.classes, rm_class)) != nullptr) return std::nullopt;
-  return Refusal::Status(Reason::kUnknownClass, NV_ERR_INVALID_CLASS, rm_class);
+  const Spec* spec = abi::Find(served.table.classes, rm_class);
+  if (const auto reason = served.Denies(spec, Reason::kUnknownClass, checked))
+    return Refusal::Status(*reason, NV_ERR_INVALID_CLASS, rm_class);
+  return std::nullopt;
 }
 
 // The spec of the request number, with segment 0 of exactly its size; or null with the refusal set.
-const Spec* FindTopSpec(const abi::Table& table, DeviceClass device_class, const DriverCall& call,
-                        std::optional<Refusal>& refusal) {
+const Spec* FindTopSpec(const Served& served, DeviceClass device_class, const DriverCall& call,
+                        CheckedCall& checked) {
+  std::optional<Refusal>& refusal = checked.refusal;
   const uint32_t sent_bytes = call.segments.empty() ? 0 : call.segments[0].size_bytes;
   if (device_class == DeviceClass::kUvm || device_class == DeviceClass::kUvmTools) {
-    const Spec* spec = Served(abi::Find(table.uvm, call.command));
-    if (spec == nullptr)
-      refusal = Refusal::Errno(Reason::kUnknownUvmCall, EINVAL, call.command);
+    const Spec* spec = abi::Find(served.table.uvm, call.command);
+    if (const auto reason = served.Denies(spec, Reason::kUnknownUvmCall, checked))
+      refusal = Refusal::Errno(*reason, EINVAL, call.command);
     else if (spec->size != sent_bytes)
       refusal = Refusal::Errno(Reason::kBadSegments, EINVAL, call.command);
     return refusal ? nullptr : spec;
@@ -156,16 +172,16 @@ const Spec* FindTopSpec(const abi::Table& table, DeviceClass device_class, const
   // As the driver: number and size decide, type and direction do not.
   const uint32_t number = abi::IocNumber(call.command);
   const uint32_t size_bytes = abi::IocSize(call.command);
-  const Spec* spec = Served(abi::Find(table.escapes, number));
-  if (spec == nullptr) {
-    refusal = Refusal::Errno(Reason::kUnknownEscape, EINVAL, number);
+  const Spec* spec = abi::Find(served.table.escapes, number);
+  if (const auto reason = served.Denies(spec, Reason::kUnknownEscape, checked)) {
+    refusal = Refusal::Errno(*reason, EINVAL, number);
     return nullptr;
   }
   if (spec->shape == Shape::kArray) {
     if (size_bytes == 0 || size_bytes % spec->size != 0) spec = nullptr;
   } else {
     // Find takes a size of 0 for "any"; a command that carries none fits no struct.
-    spec = size_bytes == 0 ? nullptr : abi::Find(table.escapes, number, size_bytes);
+    spec = size_bytes == 0 ? nullptr : abi::Find(served.table.escapes, number, size_bytes);
   }
   if (spec == nullptr || size_bytes != sent_bytes) {
     refusal = Refusal::Errno(Reason::kBadSize, EINVAL, number);
@@ -174,32 +190,34 @@ const Spec* FindTopSpec(const abi::Table& table, DeviceClass device_class, const
   return spec;
 }
 
-std::optional<Refusal> CheckShape(const abi::Table& table, DeviceClass device_class, DriverCall& call,
+std::optional<Refusal> CheckShape(const Served& served, DeviceClass device_class, DriverCall& call,
                                   CheckedCall& checked) {
   if (call.segments.empty()) return std::nullopt;
   if (auto refusal = CheckPointers(*checked.spec, 0, call)) return refusal;
   switch (checked.spec->shape) {
     case Shape::kControl:
-      return CheckControl(table, call, checked);
+      return CheckControl(served, call, checked);
     case Shape::kAlloc:
-      return CheckAlloc(table, call, checked);
+      return CheckAlloc(served, call, checked);
     case Shape::kOpaque:
     case Shape::kArray:
       break;
   }
   if (device_class == DeviceClass::kUvm || device_class == DeviceClass::kUvmTools) return std::nullopt;
   if (checked.spec->number == NV_ESC_RM_VID_HEAP_CONTROL) return CheckVidHeapControl(call);
-  if (checked.spec->number == NV_ESC_RM_ALLOC_MEMORY) return CheckAllocMemory(table, call, checked);
+  if (checked.spec->number == NV_ESC_RM_ALLOC_MEMORY) return CheckAllocMemory(served, call, checked);
   return std::nullopt;
 }
 
 }  // namespace
 
-CheckedCall CheckRequest(const abi::Table& table, DeviceClass device_class, DriverCall& call) {
+CheckedCall CheckRequest(const abi::Table& table, const Verdicts& verdicts, DeviceClass device_class,
+                         DriverCall& call) {
   CheckedCall checked;
-  checked.spec = FindTopSpec(table, device_class, call, checked.refusal);
+  const Served served = {table, verdicts};
+  checked.spec = FindTopSpec(served, device_class, call, checked);
   if (checked.spec == nullptr) return checked;
-  checked.refusal = CheckShape(table, device_class, call, checked);
+  checked.refusal = CheckShape(served, device_class, call, checked);
   if (checked.refusal) return checked;
   const uint32_t params_offset = abi::nvos21::kAllocParms;
   static_assert(

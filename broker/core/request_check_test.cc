@@ -68,7 +68,7 @@ Call Alloc(uint32_t command, uint32_t rm_class, uint32_t params_bytes) {
 }
 
 CheckedCall Check(DriverCall& call, DeviceClass device_class = DeviceClass::kCtl) {
-  return CheckRequest(Table535(), device_class, call);
+  return CheckRequest(Table535(), Verdicts::OfTable(Table535()), device_class, call);
 }
 CheckedCall Check(DriverCall&& call, DeviceClass device_class = DeviceClass::kCtl) {
   return Check(call, device_class);
@@ -381,26 +381,31 @@ TEST(RequestCheckTest, TheParametersMayComeAfterWhatTheyPointTo) {
   EXPECT_EQ(checked.nested_segment, 2u);
 }
 
-TEST(RequestCheckTest, WhatIsWithheldIsAsUnknownAsWhatIsInNoTable) {
+TEST(RequestCheckTest, WhatIsDeniedIsAsUnknownAsWhatIsInNoTable) {
   for (const abi::Table* table : abi::Tables()) {
-    const auto check = [table](Call&& call) { return CheckRequest(*table, DeviceClass::kCtl, call).refusal; };
+    const auto check = [table](Call&& call) {
+      return CheckRequest(*table, Verdicts::OfTable(*table), DeviceClass::kCtl, call).refusal;
+    };
     for (const abi::Spec& escape : table->escapes)
       if (escape.withheld) {
         const auto refusal = check(Call(Escape(escape.number, escape.size), escape.size));
         ASSERT_TRUE(refusal.has_value()) << escape.name;
-        EXPECT_EQ(refusal->reason, Reason::kUnknownEscape) << escape.name;
+        EXPECT_EQ(refusal->reason, Reason::kDeniedByPolicy) << escape.name;
+        EXPECT_EQ(refusal->error, EINVAL) << escape.name;
       }
     for (const abi::Spec& control : table->controls)
       if (control.withheld) {
         const auto refusal = check(Control(control.number, control.size));
         ASSERT_TRUE(refusal.has_value()) << control.name;
-        EXPECT_EQ(refusal->reason, Reason::kUnknownControl) << control.name;
+        EXPECT_EQ(refusal->reason, Reason::kDeniedByPolicy) << control.name;
+        EXPECT_EQ(refusal->status, NV_ERR_NOT_SUPPORTED) << control.name;
       }
     for (const abi::Spec& rm_class : table->classes)
       if (rm_class.withheld) {
         const auto refusal = check(Alloc(kAlloc64, rm_class.number, rm_class.size));
         ASSERT_TRUE(refusal.has_value()) << rm_class.name;
-        EXPECT_EQ(refusal->reason, Reason::kUnknownClass) << rm_class.name;
+        EXPECT_EQ(refusal->reason, Reason::kDeniedByPolicy) << rm_class.name;
+        EXPECT_EQ(refusal->status, NV_ERR_INVALID_CLASS) << rm_class.name;
       }
   }
 }
@@ -417,7 +422,7 @@ TEST(RequestCheckTest, AGssLegacyControlTakesAnySizeUpToItsCap) {
 TEST(RequestCheckTest, EveryOpaqueControlAndClassOfTheTablesPasses) {
   for (const abi::Table* table : abi::Tables()) {
     const auto passes = [table](Call&& call, DeviceClass device_class = DeviceClass::kCtl) {
-      return Passes(CheckRequest(*table, device_class, call));
+      return Passes(CheckRequest(*table, Verdicts::OfTable(*table), device_class, call));
     };
     for (const abi::Spec& control : table->controls)
       if (control.pointers.size == 0 && !control.withheld) {

@@ -10,9 +10,10 @@
 namespace nvshim::broker {
 
 struct Counters {
-  uint64_t opens = 0;         // requests, refused ones included
-  uint64_t ioctls = 0;        // requests, refused ones included
-  uint64_t driver_calls = 0;  // of those, what reached the driver
+  uint64_t opens = 0;            // requests, refused ones included
+  uint64_t ioctls = 0;           // requests, refused ones included
+  uint64_t driver_calls = 0;     // of those, what reached the driver
+  uint64_t would_be_denied = 0;  // passed, because the policy is only tried out
   std::array<uint64_t, static_cast<size_t>(Reason::kCount)> refusals{};
 };
 

@@ -26,6 +26,7 @@ Json GuestJson(const GuestStatistics& guest) {
           {"opens_total", guest.opens_total()},
           {"ioctls_total", guest.ioctls_total()},
           {"driver_calls_total", guest.driver_calls_total()},
+          {"would_be_denied_total", guest.would_be_denied_total()},
           {"refusals_total", CountsJson(guest.refusals_total())}};
 }
 

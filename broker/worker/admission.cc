@@ -194,6 +194,7 @@ void Worker::ReportStatistics() {
     guest->set_opens_total(view.counters.opens);
     guest->set_ioctls_total(view.counters.ioctls);
     guest->set_driver_calls_total(view.counters.driver_calls);
+    guest->set_would_be_denied_total(view.counters.would_be_denied);
     for (size_t i = 0; i < view.counters.refusals.size(); ++i)
       if (view.counters.refusals[i] != 0)
         (*guest->mutable_refusals_total())[kReasonNames[i]] = view.counters.refusals[i];

@@ -33,22 +33,24 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
   const abi::Table* table = abi::ChooseTable(options.driver->info().version).table;
   if (table == nullptr)
     return absl::NotFoundError("no ABI table for driver version " + options.driver->info().version);
+  auto verdicts = Verdicts::Decode(*table, options.verdicts);
+  if (!verdicts) return absl::InvalidArgumentError("the verdicts are not those of this driver version");
   auto loop = Loop::Create();
   if (!loop.ok()) return loop.status();
   auto blocking_calls = BlockingCalls::Create(options.driver.get());
   if (!blocking_calls.ok()) return blocking_calls.status();
-  return std::unique_ptr<Worker>(
-      new Worker(std::move(options), *std::move(loop), *std::move(blocking_calls), table));
+  return std::unique_ptr<Worker>(new Worker(std::move(options), *std::move(loop), *std::move(blocking_calls),
+                                            table, *std::move(verdicts)));
 }
 
 Worker::Worker(WorkerOptions options, std::unique_ptr<Loop> loop,
-               std::unique_ptr<BlockingCalls> blocking_calls, const abi::Table* table)
+               std::unique_ptr<BlockingCalls> blocking_calls, const abi::Table* table, Verdicts verdicts)
     : supervisor_(std::move(options.supervisor)),
       driver_(std::move(options.driver)),
       add_driver_statistics_(std::move(options.add_driver_statistics)),
       blocking_calls_(std::move(blocking_calls)),
       loop_(std::move(loop)),
-      core_(table, MinorsOf(driver_->info())),
+      core_(table, std::move(verdicts), MinorsOf(driver_->info())),
       placeholders_(loop_.get(), kPlaceholderTag) {
   loop_->Poll(supervisor_.get(), POLLIN | POLLRDHUP, {kSupervisorTag, 0});
   loop_->Poll(blocking_calls_->fd(), POLLIN, {kBlockingTag, 0});
@@ -293,6 +295,11 @@ void Worker::Do(NoteRefusal action) {
                kReasonNames[static_cast<size_t>(action.refusal.reason)], action.refusal.number,
                action.refusal.error != 0 ? "errno " + std::to_string(action.refusal.error)
                                          : "status " + std::to_string(action.refusal.status));
+}
+
+void Worker::Do(NoteWouldBeDenied action) {
+  spdlog::info("guest {}: the policy would have denied 0x{:x}", static_cast<uint32_t>(action.guest),
+               action.number);
 }
 
 void Worker::DrainPlaceholder(GuestId guest, FileId file) {

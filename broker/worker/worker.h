@@ -29,7 +29,8 @@
 namespace nvshim::broker {
 
 struct WorkerOptions {
-  Fd supervisor;  // SOCK_SEQPACKET, ToWorker in, FromWorker out
+  Fd supervisor;         // SOCK_SEQPACKET, ToWorker in, FromWorker out
+  std::string verdicts;  // Verdicts::Encode of the table of the driver's version
   std::unique_ptr<Driver> driver;
   // What the driver was asked and does not know, for the statistics.
   std::function<void(WorkerStatistics*)> add_driver_statistics;
@@ -44,7 +45,7 @@ class Worker {
 
  private:
   Worker(WorkerOptions options, std::unique_ptr<Loop> loop, std::unique_ptr<BlockingCalls> blocking_calls,
-         const abi::Table* table);
+         const abi::Table* table, Verdicts verdicts);
 
   // Kinds of the loop's tags; the index is a process id where there is one.
   enum TagKind : uint8_t {
@@ -98,6 +99,7 @@ class Worker {
   void Do(ClosePlaceholder action);
   void Do(SignalFile action);
   void Do(NoteRefusal action);
+  void Do(NoteWouldBeDenied action);
   SentFile SendMapping(ProcessPort& port, const ReplyIoctl& action);
   void DrainPlaceholder(GuestId guest, FileId file);
   ProcessPort* PortOf(const CallToken& token);
