@@ -9,8 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "broker/core/verdict.h"
 #include "broker/driver/sim/sim_driver.h"
 #include "broker/io/socket.h"
+#include "proto/abi/spec.h"
 
 namespace nvshim::testing {
 namespace {
@@ -33,6 +35,8 @@ WorkerHarness::WorkerHarness(std::unique_ptr<broker::Driver> driver) : instances
   supervisor_ = pair[0];
   broker::WorkerOptions options;
   options.supervisor = broker::Fd(pair[1]);
+  const abi::Table& table = *abi::ChooseTable(driver->info().version).table;
+  options.verdicts = broker::Verdicts::OfTable(table).Encode(table);
   options.driver = std::move(driver);
   worker_ = *broker::Worker::Create(std::move(options));
   thread_ = std::thread([this] { worker_->Run(); });
