@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "preload/marshal.h"
@@ -166,15 +167,14 @@ class Program {
         return true;
       };
       Require(preload::Scatter(call, i, read, skip) && answered_bytes == buffer.size_bytes);
-      for (uint32_t at = 0; at < buffer.size_bytes; ++at)
-        Require(buffer.address[at] == (IsOwn(call, i, at) ? kUntouched : kAnswer));
+      std::vector<uint8_t> expected(buffer.size_bytes, kAnswer);
+      for (const preload::OwnField& own : std::span(call.own, call.own_count)) {
+        if (own.buffer != i) continue;
+        Require(uint64_t{own.offset} + own.size_bytes <= expected.size());
+        std::fill_n(expected.begin() + own.offset, own.size_bytes, kUntouched);
+      }
+      Require(std::equal(expected.begin(), expected.end(), buffer.address));
     }
-  }
-
-  static bool IsOwn(const preload::GatheredCall& call, uint32_t buffer, uint32_t at) {
-    return std::any_of(call.own, call.own + call.own_count, [&](const preload::OwnField& own) {
-      return own.buffer == buffer && at >= own.offset && at < own.offset + own.size_bytes;
-    });
   }
 
   Input& input_;

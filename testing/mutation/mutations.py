@@ -24,7 +24,8 @@ TESTS = {
 
 MUTATIONS = [
     # ---- broker/core/request_check.cc: is it a request that the driver would understand?
-    ("broker/core/request_check.cc", "spec == nullptr || spec->withheld ? nullptr : spec", "spec",
+    ("broker/core/request_check.cc", "return checked.verdict == Verdict::kDeny ? std::optional(Reason::kDeniedByPolicy) : std::nullopt;",
+     "return std::nullopt;",
      "calls that guests do not get"),
     ("broker/core/request_check.cc", "  Put<uint64_t>(bytes, pointer.offset, 0);\n", "",
      "an address of the guest's, read as one of the broker's"),
@@ -133,7 +134,8 @@ MUTATIONS = [
      "if (named == nullptr) return std::nullopt;", "an fd field with a file that it does not hold"),
     ("broker/core/core_ioctl.cc", "  if (result.error == 0 && current) {", "  if (result.error == 0) {",
      "a mapping through a client that was freed meanwhile"),
-    ("broker/core/core_ioctl.cc", "if (guest.noted_refusals.size() >= kNotedRefusalsPerGuestMax) return;", "",
+    ("broker/core/core_ioctl.cc",
+     "(refusal.reason)];\n  if (guest.noted_refusals.size() >= kNotedRefusalsPerGuestMax) return;", "(refusal.reason)];",
      "a log without end"),
     # ---- broker/core: quota, answers
     ("broker/core/quota.cc", "if (size_bytes > free_bytes()) return nullptr;", "", "memory beyond its quota"),
