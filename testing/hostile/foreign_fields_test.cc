@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <string>
 
+#include "broker/core/verdict.h"
 #include "testing/hostile/attempt_table.h"
 #include "testing/hostile/attempts.h"
 #include "testing/hostile/core_tenants.h"
@@ -33,6 +35,14 @@ std::string FieldOf(const Attempt& attempt) {
   return "client@" + std::to_string(clients.data[0]) + "*" + std::to_string(clients.size);
 }
 
+// A few controls the broker answers itself, and the driver does not hear of them: here that the object, which
+// nobody has made, is not there.
+bool IsAnswered(const Attempt& attempt, const Outcome& outcome) {
+  const auto& answered = broker::kAnsweredControls;
+  return attempt.kind == Kind::kControl && outcome.error == 0 && outcome.status == 0x57 &&
+         std::find(std::begin(answered), std::end(answered), attempt.spec->number) != std::end(answered);
+}
+
 class ForeignFieldsTest : public ::testing::TestWithParam<const abi::Table*> {};
 
 TEST_P(ForeignFieldsTest, AreRefusedOrHarmless) {
@@ -50,8 +60,8 @@ TEST_P(ForeignFieldsTest, AreRefusedOrHarmless) {
     const Outcome outcome = tenants.Try(attempt.request);
     const std::string expected =
         attempt.harmless.empty() ? Refused(attempt.error, attempt.status) : attempt.harmless;
-    const std::string got =
-        outcome.reached_driver ? attempt.harmless : Refused(outcome.error, outcome.status);
+    const bool passes = outcome.reached_driver || IsAnswered(attempt, outcome);
+    const std::string got = passes ? attempt.harmless : Refused(outcome.error, outcome.status);
     failures += got != expected || !tenants.broken_law().empty();
     EXPECT_EQ(got, expected) << where << (outcome.reached_driver ? ": reached the driver" : "");
     EXPECT_EQ(tenants.broken_law(), "") << where;

@@ -273,6 +273,8 @@ void History::Do(SignalFile& one) {
 
 void History::Do(NoteRefusal& one) { Expect(one.guest == guest_, "notes a refusal of another guest's"); }
 
+void History::Do(NoteWouldBeDenied&) { Expect(false, "a policy is in the shadow, and there is none"); }
+
 // ---- Laws ----
 
 History::Awaited History::TakeAwaited(const CallToken& token, uint32_t sequence) {
