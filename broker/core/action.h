@@ -74,16 +74,11 @@ struct SignalFile {
 struct NoteRefusal {
   GuestId guest;
   Refusal refusal;
-};
-
-// The first call of this kind that the policy denies and its shadow lets pass.
-struct NoteWouldBeDenied {
-  GuestId guest;
-  uint32_t number;  // the escape, control, class or UVM call
+  bool in_shadow = false;  // not refused: the policy is only tried out
 };
 
 using Action = std::variant<DriverOpen, DriverIoctl, DriverClose, ReplyOpen, ReplyIoctl, ClosePlaceholder,
-                            SignalFile, NoteRefusal, NoteWouldBeDenied>;
+                            SignalFile, NoteRefusal>;
 
 }  // namespace nvshim::broker
 

@@ -270,7 +270,8 @@ void Core::NoteShadow(Guest& guest, GuestId id, const CheckedCall& checked, Acti
   const uint32_t number = (checked.nested != nullptr ? checked.nested : checked.spec)->number;
   if (guest.noted_refusals.size() >= kNotedRefusalsPerGuestMax) return;
   const uint64_t key = uint64_t{static_cast<uint8_t>(Reason::kDeniedByPolicy)} << 32 | number;
-  if (guest.noted_refusals.insert(key).second) actions->push_back(NoteWouldBeDenied{id, number});
+  if (guest.noted_refusals.insert(key).second)
+    actions->push_back(NoteRefusal{id, Refusal::Errno(Reason::kDeniedByPolicy, 0, number), true});
 }
 
 }  // namespace nvshim::broker

@@ -291,15 +291,13 @@ void Worker::Do(ClosePlaceholder action) { placeholders_.Close(action.guest, act
 void Worker::Do(SignalFile action) { placeholders_.Signal(action.guest, action.file); }
 
 void Worker::Do(NoteRefusal action) {
+  if (action.in_shadow)
+    return spdlog::info("guest {}: the policy would have denied 0x{:x}", static_cast<uint32_t>(action.guest),
+                        action.refusal.number);
   spdlog::info("guest {}: refused {} 0x{:x} ({})", static_cast<uint32_t>(action.guest),
                kReasonNames[static_cast<size_t>(action.refusal.reason)], action.refusal.number,
                action.refusal.error != 0 ? "errno " + std::to_string(action.refusal.error)
                                          : "status " + std::to_string(action.refusal.status));
-}
-
-void Worker::Do(NoteWouldBeDenied action) {
-  spdlog::info("guest {}: the policy would have denied 0x{:x}", static_cast<uint32_t>(action.guest),
-               action.number);
 }
 
 void Worker::DrainPlaceholder(GuestId guest, FileId file) {

@@ -99,7 +99,6 @@ class Worker {
   void Do(ClosePlaceholder action);
   void Do(SignalFile action);
   void Do(NoteRefusal action);
-  void Do(NoteWouldBeDenied action);
   SentFile SendMapping(ProcessPort& port, const ReplyIoctl& action);
   void DrainPlaceholder(GuestId guest, FileId file);
   ProcessPort* PortOf(const CallToken& token);
