@@ -64,7 +64,6 @@ class World {
   void Do(broker::ClosePlaceholder& action);
   void Do(broker::SignalFile&) {}
   void Do(broker::NoteRefusal&) {}
-  void Do(broker::NoteWouldBeDenied&) {}
 
   std::unique_ptr<broker::SimDriver> driver_;
   broker::Core core_;

@@ -55,7 +55,6 @@ class CoreTenants {
   void Do(broker::ClosePlaceholder&) {}
   void Do(broker::SignalFile&) {}
   void Do(broker::NoteRefusal&) {}
-  void Do(broker::NoteWouldBeDenied&) {}
 
   uint32_t Open(broker::GuestId guest, broker::DeviceClass device_class, uint32_t process = 1);
   uint32_t MakeClient(broker::GuestId guest, uint32_t ctl, uint32_t wanted);

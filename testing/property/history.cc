@@ -273,7 +273,6 @@ void History::Do(SignalFile& one) {
 
 void History::Do(NoteRefusal& one) { Expect(one.guest == guest_, "notes a refusal of another guest's"); }
 
-void History::Do(NoteWouldBeDenied&) { Expect(false, "a policy is in the shadow, and there is none"); }
 
 // ---- Laws ----
 

@@ -93,7 +93,6 @@ class History {
   void Do(ClosePlaceholder& one);
   void Do(SignalFile& one);
   void Do(NoteRefusal& one);
-  void Do(NoteWouldBeDenied& one);
 
   Awaited TakeAwaited(const CallToken& token, uint32_t sequence);
   void ExpectOwnFields(const Awaited& call, const ReplyIoctl& reply);

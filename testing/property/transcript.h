@@ -56,7 +56,6 @@ class Transcript {
   void Put(const ClosePlaceholder& one) { Number(static_cast<uint32_t>(one.file)); }
   void Put(const SignalFile& one) { Number(static_cast<uint32_t>(one.file)); }
   void Put(const NoteRefusal& one) { Number(one.refusal.number); }
-  void Put(const NoteWouldBeDenied& one) { Number(one.number); }
 
   std::string text_;
 };
