@@ -19,8 +19,11 @@ class Transport {
 
   virtual Region& region() = 0;
 
-  // Polls readable each time the guest rings. Never read: what the guest does to its counter means nothing.
+  // Polls readable each time the guest rings. What the guest does to its counter means nothing.
   virtual int doorbell() const = 0;
+
+  // Takes back the rings so far: a poll that begins now reports later ones only. Never waits.
+  virtual void SilenceDoorbell() = 0;
 
   // Becomes readable or hangs up when the guest process is gone.
   virtual int channel() const = 0;

@@ -2,6 +2,7 @@
 #include <linux/futex.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include <cerrno>
 #include <climits>
@@ -22,6 +23,13 @@ class UnixTransport : public Transport {
   Region& region() override { return region_; }
   int doorbell() const override { return doorbell_.get(); }
   int channel() const override { return connection_.get(); }
+
+  void SilenceDoorbell() override {
+    uint64_t rings = 0;
+    const iovec counter{&rings, sizeof(rings)};
+    // RWF_NOWAIT, because O_NONBLOCK is the guest's to clear and the counter the guest's to empty.
+    [[maybe_unused]] const ssize_t read = preadv2(doorbell_.get(), &counter, 1, -1, RWF_NOWAIT);
+  }
 
   bool SendWelcome(const Welcome& welcome) override {
     ChannelMessage message;

@@ -114,7 +114,11 @@ void Worker::Complete(const Completion& completion) {
     case kDoorbellTag: {
       const auto it = connections_.find(index);
       if (it == connections_.end() || it->second.port == nullptr || completion.result < 0) return;
-      if (!completion.more) loop_->Poll(it->second.port->transport->doorbell(), POLLIN, completion.tag);
+      if (!completion.more) {
+        // The queue was full. A poll of a bell that still rings would fill it again before anybody is served.
+        it->second.port->transport->SilenceDoorbell();
+        loop_->Poll(it->second.port->transport->doorbell(), POLLIN, completion.tag);
+      }
       if (it->second.port->gpu_doorbell != nullptr) driver_->Ring();
       return StartPolling(index, *it->second.port);
     }
