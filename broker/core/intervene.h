@@ -14,9 +14,9 @@
 
 namespace nvshim::broker {
 
-// The longest time that the channels of a group may hold the GPU before the next group has its turn: as long
-// as NVIDIA's scheduler of virtual GPUs lets a machine's owner choose. More would let one guest starve the
-// others.
+// The longest time that the channels of a group may hold the GPU before the next group has its turn; more
+// would let one guest starve the others. A guess: well above what a scheduler gives by itself, and still
+// short to a person.
 inline constexpr uint64_t kTimesliceUsMax = 30'000;
 
 // Limits the arguments of a call whose verdict is kClamp, and afterwards gives the guest its own back: the

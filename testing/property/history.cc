@@ -273,7 +273,6 @@ void History::Do(SignalFile& one) {
 
 void History::Do(NoteRefusal& one) { Expect(one.guest == guest_, "notes a refusal of another guest's"); }
 
-
 // ---- Laws ----
 
 History::Awaited History::TakeAwaited(const CallToken& token, uint32_t sequence) {
