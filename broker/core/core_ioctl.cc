@@ -103,7 +103,9 @@ std::optional<Refusal> Core::Prepare(Guest& guest, const IoctlRequested& event, 
   if (MakesClient(pending.checked)) {
     if (!guest.handles.HasRoomForClient())
       return Refusal::Status(Reason::kOverLimit, NV_ERR_INSUFFICIENT_RESOURCES, kClientsPerGuestMax);
-    if (wanted_client != 0 && !guest.handles.IsFree(static_cast<ClientHandle>(wanted_client)))
+    const bool taken =
+        !guest.handles.IsFree(static_cast<ClientHandle>(wanted_client)) || IsNumberedByDriver(wanted_client);
+    if (wanted_client != 0 && taken)
       return Refusal::Status(Reason::kUnknownClient, NV_ERR_INSERT_DUPLICATE_NAME, wanted_client);
     pending.new_client = static_cast<ClientHandle>(wanted_client);
   } else if (MakesObject(pending.checked, call) && !guest.handles.HasRoomForObject()) {

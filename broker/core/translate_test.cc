@@ -419,5 +419,14 @@ TEST_F(TranslateTest, ClientsAndObjectsOverTheLimitAreRefusedBeforeTheDriver) {
   EXPECT_EQ(At(Call(kB, others, MakeClient()), 0, 28), 0u);
 }
 
+// The driver names an object when it is asked to: were it the client's number, the object and the memory that
+// it has would be in no account.
+TEST_F(TranslateTest, AClientCannotHaveANumberThatTheDriverGivesToObjects) {
+  const FileId file = Open(kA);
+  EXPECT_TRUE(Refused(Call(kA, file, MakeClient(0xcaf00000)), NV_ERR_INSERT_DUPLICATE_NAME, 28));
+  EXPECT_TRUE(Refused(Call(kA, file, MakeClient(0xcaf7ffff)), NV_ERR_INSERT_DUPLICATE_NAME, 28));
+  EXPECT_EQ(At(Call(kA, file, MakeClient(0xcaf80000)), 0, 8), 0xcaf80000);
+}
+
 }  // namespace
 }  // namespace nvshim::broker

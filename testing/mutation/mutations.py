@@ -9,7 +9,7 @@ FIELDS = HOSTILE + "foreign_fields_test"
 
 TESTS = {
     "broker/core/request_check.cc": [CORE + "request_check_test", FIELDS],
-    "broker/core/translate.cc": [CORE + "translate_test", FIELDS, HISTORY],
+    "broker/core/translate.cc": [CORE + "translate_test", CORE + "core_test", FIELDS, HISTORY],
     "broker/core/handle_table.cc": [CORE + "handle_table_test"],
     "broker/core/file_table.cc": [CORE + "file_table_test", CORE + "core_test"],
     "broker/core/core.cc": [CORE + "core_test", CORE + "file_table_test", HISTORY],
