@@ -81,8 +81,9 @@ TEST(CrowdTest, AllThatRingAtOnceAreServed) {
   end.set_value();
   ASSERT_TRUE(held.get());
   for (uint64_t opens = 0; opens != kProcesses;) {  // the one above, and one of each other
+    const WorkerStatistics statistics = worker.Statistics();
     opens = 0;
-    for (const GuestStatistics& guest : worker.Statistics().guests()) opens += guest.opens_total();
+    for (const GuestStatistics& guest : statistics.guests()) opens += guest.opens_total();
   }
   close(file->fd);
 }
