@@ -78,7 +78,7 @@ inline constexpr uint32_t NV01_ROOT_CLIENT = 0x41;
 inline constexpr uint32_t NV01_MEMORY_LOCAL_USER = 0x40;
 inline constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = abi::kClassOsDescriptor;
 
-// Handles of objects that RM was asked to choose (RS_UNIQUE_HANDLE_BASE and _RANGE of resserv.h). A client
+// Handles of objects that RM was asked to choose (RS_UNIQUE_HANDLE_BASE and _RANGE of rs_client.h). A client
 // under such a number would meet an object of the same number, which the handle table takes for the client.
 constexpr bool IsNumberedByDriver(uint32_t handle) { return handle - 0xcaf00000 < 0x80000; }
 
