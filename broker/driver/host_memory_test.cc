@@ -158,5 +158,16 @@ TEST_F(HostMemoryTest, AGuestCannotMakeAWindowFault) {
   close(fd);
 }
 
+TEST(HostFileTest, NoMoreFilesThanTheBoundForAllGuests) {
+  HostMemoryCount count;
+  count.files = kHostFilesAliveMax - 1;
+  auto last = HostFile::Make(count);
+  ASSERT_NE(last, nullptr);
+  EXPECT_EQ(HostFile::Make(count), nullptr);
+  EXPECT_EQ(errno, EMFILE);
+  last.reset();
+  EXPECT_NE(HostFile::Make(count), nullptr);
+}
+
 }  // namespace
 }  // namespace nvshim::broker
