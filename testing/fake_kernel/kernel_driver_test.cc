@@ -188,9 +188,10 @@ TEST_F(KernelDriverTest, UvmFilesAreMultiProcessAndTheGuestSeesItsOwnFlags) {
   }
   const MapResult map = driver_->Map(uvm);  // which the fake kernel only has in that mode
   ASSERT_EQ(map.error, 0);
-  void* const wish = reinterpret_cast<void*>(0x10'0000'0000);
+  constexpr uint64_t kAddress = 0x2000'0000'0000;  // free also under AddressSanitizer
+  void* const wish = reinterpret_cast<void*>(kAddress);
   void* const at =
-      mmap(wish, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, map.fd, 0x10'0000'0000);
+      mmap(wish, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, map.fd, kAddress);
   EXPECT_EQ(at, wish);
   munmap(at, kPage);
   close(map.fd);
