@@ -126,6 +126,22 @@ HostFiles::Registration HostFiles::Register(std::span<const uint8_t> list, uint6
   return {0, std::make_shared<HostRange>(std::move(resolved), count_), std::move(made)};
 }
 
+uint32_t HostFiles::StatusOf(int error) {
+  // nvstatuscodes.h
+  constexpr uint32_t NV_ERR_INSUFFICIENT_RESOURCES = 0x1a, NV_ERR_INVALID_ARGUMENT = 0x1f,
+                     NV_ERR_NO_MEMORY = 0x51, NV_ERR_OBJECT_NOT_FOUND = 0x57;
+  switch (error) {
+    case EINVAL:
+      return NV_ERR_INVALID_ARGUMENT;
+    case ENOENT:
+      return NV_ERR_OBJECT_NOT_FOUND;
+    case ENOSPC:
+      return NV_ERR_INSUFFICIENT_RESOURCES;
+    default:
+      return NV_ERR_NO_MEMORY;
+  }
+}
+
 void HostFiles::Adopt(int fd) {
   struct stat status;
   if (fstat(fd, &status) != 0) return;

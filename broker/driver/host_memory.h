@@ -100,6 +100,9 @@ class HostFiles {
   // The guest will not hear of a file that was made.
   void Forget(const HostFile& made) { files_.erase(made.inode()); }
 
+  // The NV_STATUS that a driver has for the error of a Registration; not for 0.
+  static uint32_t StatusOf(int error);
+
   size_t size() const { return files_.size(); }
 
  private:

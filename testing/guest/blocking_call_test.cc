@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "broker/driver/sim/sim_driver.h"
+#include "testing/guest/held_driver.h"
 #include "testing/guest/raw_guest.h"
 #include "testing/guest/worker_harness.h"
 
@@ -18,37 +18,10 @@ namespace {
 
 constexpr uint32_t kUvmInitialize = 0x30000001, kUvmMigrate = 51;
 
-// A simulated GPU whose UVM_MIGRATE ends when it is told to.
-class SlowDriver final : public broker::Driver {
- public:
-  explicit SlowDriver(std::shared_future<void> end) : end_(std::move(end)) {}
-
-  const broker::DriverInfo& info() const override { return sim_->info(); }
-  broker::OpenResult Open(broker::DeviceNode node, uint32_t flags) override {
-    return sim_->Open(node, flags);
-  }
-  int Ioctl(broker::DriverFileId file, broker::DriverCall& call) override {
-    if (call.command == kUvmMigrate) {
-      begun_.set_value();
-      end_.wait();
-    }
-    return sim_->Ioctl(file, call);
-  }
-  broker::MapResult Map(broker::DriverFileId file) override { return sim_->Map(file); }
-  void Close(broker::DriverFileId file) override { sim_->Close(file); }
-
-  std::future<void> begun() { return begun_.get_future(); }
-
- private:
-  std::unique_ptr<broker::SimDriver> sim_ = *broker::CreateSimDriver({});
-  std::promise<void> begun_;
-  std::shared_future<void> end_;
-};
-
 class BlockingCallTest : public ::testing::Test {
  protected:
   BlockingCallTest() {
-    auto driver = std::make_unique<SlowDriver>(end_.get_future().share());
+    auto driver = std::make_unique<HeldDriver>(kUvmMigrate, end_.get_future().share());
     begun_ = driver->begun();
     worker_ = std::make_unique<WorkerHarness>(std::move(driver));
     guest_ = worker_->NewProcess(1);

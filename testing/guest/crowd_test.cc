@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "broker/driver/sim/sim_driver.h"
+#include "testing/guest/held_driver.h"
 #include "testing/guest/raw_guest.h"
 #include "testing/guest/worker_harness.h"
 
@@ -17,34 +17,6 @@ namespace {
 
 // Above the entries of the loop's completion queue.
 constexpr uint32_t kProcesses = 300;
-
-// A simulated GPU whose version can be asked when the test says so; until then the worker's only thread
-// waits.
-class HeldDriver final : public broker::Driver {
- public:
-  explicit HeldDriver(std::shared_future<void> end) : end_(std::move(end)) {}
-
-  const broker::DriverInfo& info() const override { return sim_->info(); }
-  broker::OpenResult Open(broker::DeviceNode node, uint32_t flags) override {
-    return sim_->Open(node, flags);
-  }
-  int Ioctl(broker::DriverFileId file, broker::DriverCall& call) override {
-    if (call.command == kIoctlCheckVersion) {
-      begun_.set_value();
-      end_.wait();
-    }
-    return sim_->Ioctl(file, call);
-  }
-  broker::MapResult Map(broker::DriverFileId file) override { return sim_->Map(file); }
-  void Close(broker::DriverFileId file) override { sim_->Close(file); }
-
-  std::future<void> begun() { return begun_.get_future(); }
-
- private:
-  std::unique_ptr<broker::SimDriver> sim_ = *broker::CreateSimDriver({});
-  std::promise<void> begun_;
-  std::shared_future<void> end_;
-};
 
 // A request to open /dev/nvidiactl, as it lies in a ring.
 std::vector<uint8_t> OpenFrame() {
@@ -64,7 +36,8 @@ std::vector<uint8_t> OpenFrame() {
 
 TEST(CrowdTest, AllThatRingAtOnceAreServed) {
   std::promise<void> end;
-  auto driver = std::make_unique<HeldDriver>(end.get_future().share());
+  // Until it ends, the worker's only thread waits in it.
+  auto driver = std::make_unique<HeldDriver>(kIoctlCheckVersion, end.get_future().share());
   std::future<void> begun = driver->begun();
   WorkerHarness worker(std::move(driver));
   std::vector<std::unique_ptr<RawGuest>> processes;

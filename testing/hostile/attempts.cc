@@ -340,7 +340,8 @@ HonestRequest UnknownCall(const abi::Table& table, Kind kind, uint32_t number, u
 void ForEachAttempt(const abi::Table& table, const Knowledge& knowledge,
                     const std::function<void(const Attempt&)>& attempt) {
   for (Kind kind : {Kind::kEscape, Kind::kControl, Kind::kClass, Kind::kUvm})
-    for (const abi::Spec& spec : LinesOf(table, kind)) Line(table, knowledge, kind, spec, attempt).TryAll();
+    for (const abi::Spec& spec : broker::SpecsOf(table, kind))
+      Line(table, knowledge, kind, spec, attempt).TryAll();
   if (table.gss_legacy == nullptr) return;
   // Stands for every control of its range: any number in it that has no line of its own.
   abi::Spec legacy = *table.gss_legacy;

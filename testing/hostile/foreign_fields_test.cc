@@ -73,7 +73,8 @@ TEST_P(ForeignFieldsTest, AreRefusedOrHarmless) {
 }
 
 const abi::Spec* FindLine(const abi::Table& table, Kind kind, uint32_t number) {
-  return kind == Kind::kControl ? abi::FindControl(table, number) : abi::Find(LinesOf(table, kind), number);
+  return kind == Kind::kControl ? abi::FindControl(table, number)
+                                : abi::Find(broker::SpecsOf(table, kind), number);
 }
 
 // The other fields that the driver has, and the 256 numbers around each one that is known: there is no way
@@ -102,7 +103,7 @@ TEST_P(ForeignFieldsTest, OfCallsInNoTableAreRefused) {
   }
   for (Kind kind : {Kind::kEscape, Kind::kControl, Kind::kClass, Kind::kUvm}) {
     std::set<uint32_t> pages;
-    for (const abi::Spec& known : LinesOf(table, kind)) pages.insert(known.number & ~0xffu);
+    for (const abi::Spec& known : broker::SpecsOf(table, kind)) pages.insert(known.number & ~0xffu);
     for (uint32_t page : pages)
       for (uint32_t number = page; number < page + 0x100; ++number)
         ASSERT_TRUE(FindLine(table, kind, number) != nullptr || refuses(kind, number, 64, 0, 0))

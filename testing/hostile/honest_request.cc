@@ -90,20 +90,6 @@ void HonestRequest::Resize(uint32_t segment, uint32_t size_bytes) {
   }
 }
 
-const abi::SpecList& LinesOf(const abi::Table& table, Kind kind) {
-  switch (kind) {
-    case Kind::kEscape:
-      return table.escapes;
-    case Kind::kControl:
-      return table.controls;
-    case Kind::kClass:
-      return table.classes;
-    case Kind::kUvm:
-      break;
-  }
-  return table.uvm;
-}
-
 HonestRequest MakeHonestRequest(const abi::Table& table, Kind kind, const abi::Spec& spec,
                                 const Belongings& own) {
   if (kind == Kind::kEscape) return Escape(table, spec, nullptr, own);

@@ -8,14 +8,15 @@
 #include <vector>
 
 #include "broker/core/event.h"
+#include "broker/core/verdict.h"
 #include "broker/driver/call.h"
 #include "broker/driver/driver.h"
 #include "proto/abi/spec.h"
 
 namespace nvshim::testing {
 
-enum class Kind : uint8_t { kEscape, kControl, kClass, kUvm };
-inline constexpr const char* kKindNames[] = {"escape", "control", "class", "uvm"};
+using broker::Kind;
+using broker::kKindNames;
 
 // What the guest has.
 struct Belongings {
@@ -38,9 +39,6 @@ struct HonestRequest {
 // A line of the table that `kind` names.
 HonestRequest MakeHonestRequest(const abi::Table& table, Kind kind, const abi::Spec& spec,
                                 const Belongings& own);
-
-// The lines of one kind; the control of the GSS-legacy range is not among them.
-const abi::SpecList& LinesOf(const abi::Table& table, Kind kind);
 
 }  // namespace nvshim::testing
 

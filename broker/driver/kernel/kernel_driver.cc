@@ -36,9 +36,9 @@ constexpr uint64_t UVM_INIT_FLAGS_MULTI_PROCESS_SHARING_MODE = 0x2;
 constexpr size_t kPopulateStatus = 20;
 
 // nvstatuscodes.h
-constexpr uint32_t NV_OK = 0, NV_ERR_INSUFFICIENT_RESOURCES = 0x1a, NV_ERR_INVALID_ADDRESS = 0x1e,
-                   NV_ERR_INVALID_ARGUMENT = 0x1f, NV_ERR_INVALID_CLIENT = 0x23, NV_ERR_NO_MEMORY = 0x51,
-                   NV_ERR_OBJECT_NOT_FOUND = 0x57, NV_ERR_STATE_IN_USE = 0x63;
+constexpr uint32_t NV_OK = 0, NV_ERR_INVALID_ADDRESS = 0x1e, NV_ERR_INVALID_ARGUMENT = 0x1f,
+                   NV_ERR_INVALID_CLIENT = 0x23, NV_ERR_NO_MEMORY = 0x51, NV_ERR_OBJECT_NOT_FOUND = 0x57,
+                   NV_ERR_STATE_IN_USE = 0x63;
 
 // Classes (cl0000.h, cl0080.h, cl2080.h).
 constexpr uint32_t NV01_ROOT = 0x0, NV01_ROOT_NON_PRIV = 0x1, NV01_ROOT_CLIENT = 0x41, NV01_DEVICE_0 = 0x80,
@@ -326,7 +326,7 @@ class KernelDriver final : public Driver {
     auto& host_files = owner->host_files;
     if (host_files == nullptr) host_files = std::make_unique<HostFiles>(host_memory_count_);
     const HostFiles::Registration registration = host_files->Register(call.Bytes(list), limit + 1);
-    if (registration.error != 0) return StatusOf(registration.error);
+    if (registration.error != 0) return HostFiles::StatusOf(registration.error);
     const uint32_t status = Pin(lock, file, registration.range->Bytes(), call);
     if (status == NV_OK)
       carrier->host_file = registration.made;
@@ -344,19 +344,6 @@ class KernelDriver final : public Driver {
     Put<int32_t>(params, abi::nvos02::kFd, -1);
     return IssueUnlocked(lock, file, call) == 0 ? Get<uint32_t>(params, abi::nvos02::kStatus)
                                                 : NV_ERR_INVALID_ARGUMENT;
-  }
-
-  static uint32_t StatusOf(int error) {
-    switch (error) {
-      case EINVAL:
-        return NV_ERR_INVALID_ARGUMENT;
-      case ENOENT:
-        return NV_ERR_OBJECT_NOT_FOUND;
-      case ENOSPC:
-        return NV_ERR_INSUFFICIENT_RESOURCES;
-      default:
-        return NV_ERR_NO_MEMORY;
-    }
   }
 
   MapResult MapHostFile(const File& file) {

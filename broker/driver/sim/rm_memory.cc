@@ -2,8 +2,6 @@
 // file that the call names; the key that RM calls pLinearAddress is a number that nobody dereferences.
 #include "broker/driver/sim/rm_memory.h"
 
-#include <errno.h>
-
 #include <utility>
 
 #include "broker/driver/sim/escapes.h"
@@ -203,20 +201,10 @@ NvStatus RegisterHostMemory(EscapeContext& context, Memory& memory) {
   if (owner == nullptr) return NV_ERR_INVALID_CLIENT;
   HostFiles::Registration registration =
       owner->host_files.Register(context.Child(0, 24).span(), memory.size_bytes);
-  switch (registration.error) {
-    case 0:
-      memory.host = std::move(registration.range);
-      carrier->host_file = std::move(registration.made);
-      return NV_OK;
-    case EINVAL:
-      return NV_ERR_INVALID_ARGUMENT;
-    case ENOENT:
-      return NV_ERR_OBJECT_NOT_FOUND;
-    case ENOSPC:
-      return NV_ERR_INSUFFICIENT_RESOURCES;
-    default:
-      return NV_ERR_NO_MEMORY;
-  }
+  if (registration.error != 0) return HostFiles::StatusOf(registration.error);
+  memory.host = std::move(registration.range);
+  carrier->host_file = std::move(registration.made);
+  return NV_OK;
 }
 
 }  // namespace
