@@ -4,6 +4,7 @@
 #include "broker/command_line.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -286,6 +287,9 @@ absl::Status MakeWorkerDriver(const Flags& flags, kernel::Kernel* kernel, Worker
 }
 
 int Work(const Flags& flags, MakeKernel make_kernel) {
+  // One arena for the few threads of a worker: an arena of its own each would map 64 MiB and keep what it
+  // once had, depending on which thread happened to serve what.
+  mallopt(M_ARENA_MAX, 1);
   StartLog(flags, "gpu-broker-worker");
   if (auto status = DropPrivileges(flags.uid); !status.ok()) return Fail(status);
   const std::unique_ptr<kernel::Kernel> kernel = flags.driver == "kernel" ? make_kernel() : nullptr;

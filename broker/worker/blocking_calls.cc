@@ -24,9 +24,9 @@ BlockingCalls::~BlockingCalls() {
 }
 
 void BlockingCalls::Run(DriverIoctl call) {
+  while (threads_.size() < kThreads) threads_.emplace_back([this] { Serve(); });
   const std::lock_guard lock(mutex_);
   waiting_.push_back(std::move(call));
-  if (waiting_.size() > idle_ && threads_.size() < kThreadsMax) threads_.emplace_back([this] { Serve(); });
   more_.notify_one();
 }
 
@@ -40,9 +40,7 @@ std::vector<DriverReturned> BlockingCalls::TakeEnded() {
 void BlockingCalls::Serve() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    ++idle_;
     more_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
-    --idle_;
     if (stopping_) return;
     DriverIoctl call = std::move(waiting_.front());
     waiting_.pop_front();

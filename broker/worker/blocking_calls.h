@@ -21,9 +21,9 @@ namespace nvshim::broker {
 
 class BlockingCalls {
  public:
-  // Threads start as they are needed and stay. More calls than these wait for one another: behind most of
-  // them is one lock of the driver's anyway.
-  static constexpr size_t kThreadsMax = 4;
+  // All start with the first call and stay, so that what a worker holds never depends on how calls happened
+  // to overlap. More calls than these wait for one another: behind most of them is one lock of the driver's.
+  static constexpr size_t kThreads = 4;
 
   // `driver` must allow calls from several threads, and outlive this.
   static absl::StatusOr<std::unique_ptr<BlockingCalls>> Create(Driver* driver);
@@ -53,7 +53,6 @@ class BlockingCalls {
   // All below under the lock.
   std::deque<DriverIoctl> waiting_;
   std::vector<DriverReturned> ended_;
-  size_t idle_ = 0;
   bool stopping_ = false;
 };
 

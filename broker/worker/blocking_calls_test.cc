@@ -67,11 +67,11 @@ class BlockingCallsTest : public ::testing::Test {
 };
 
 TEST_F(BlockingCallsTest, ACallThatBlocksHoldsNoOtherUp) {
-  for (uint32_t command = 1; command <= BlockingCalls::kThreadsMax; ++command) {
+  for (uint32_t command = 1; command <= BlockingCalls::kThreads; ++command) {
     Run(command);
     driver_.AwaitBegun(command);
   }
-  for (uint32_t command = BlockingCalls::kThreadsMax; command >= 1; --command) {
+  for (uint32_t command = BlockingCalls::kThreads; command >= 1; --command) {
     driver_.Release(command);
     const auto ended = AwaitEnded();
     ASSERT_EQ(ended.size(), 1u);
@@ -82,9 +82,9 @@ TEST_F(BlockingCallsTest, ACallThatBlocksHoldsNoOtherUp) {
 }
 
 TEST_F(BlockingCallsTest, MoreCallsThanThreadsTakeTurns) {
-  constexpr uint32_t kCalls = 3 * BlockingCalls::kThreadsMax;
+  constexpr uint32_t kCalls = 3 * BlockingCalls::kThreads;
   for (uint32_t command = 1; command <= kCalls; ++command) Run(command);
-  for (uint32_t command = 1; command <= BlockingCalls::kThreadsMax; ++command) driver_.AwaitBegun(command);
+  for (uint32_t command = 1; command <= BlockingCalls::kThreads; ++command) driver_.AwaitBegun(command);
   EXPECT_FALSE(driver_.begun(kCalls));
   for (uint32_t command = 1; command <= kCalls; ++command) driver_.Release(command);
   std::map<uint32_t, int> ended;
