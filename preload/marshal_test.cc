@@ -2,7 +2,9 @@
 
 #include <errno.h>
 
+#include <array>
 #include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -51,8 +53,22 @@ constexpr abi::Spec kUvm[] = {
     MakeSpec(0x30000002, 0, Shape::kOpaque),
 };
 constexpr uint16_t kAll[] = {0, 1, 2, 3, 4};
-constexpr abi::Table kTable = {
-    "test", {kEscapes, kAll, 5}, {kControls, kAll, 2}, {kClasses, kAll, 2}, {kUvm, kAll, 2}, nullptr};
+constexpr uint32_t kSlotBits = 4;
+using Slots = std::array<uint16_t, 1 << kSlotBits>;
+constexpr Slots SlotsOf(std::span<const abi::Spec> specs) {
+  Slots slots;
+  slots.fill(abi::kEmptySlot);
+  for (uint16_t i = 0; i < specs.size(); ++i) abi::AddToSlots(slots, kSlotBits, specs[i].number, i);
+  return slots;
+}
+constexpr Slots kEscapeSlots = SlotsOf(kEscapes), kControlSlots = SlotsOf(kControls),
+                kClassSlots = SlotsOf(kClasses), kUvmSlots = SlotsOf(kUvm);
+constexpr abi::Table kTable = {"test",
+                               {kEscapes, kAll, 5, kEscapeSlots.data(), kSlotBits},
+                               {kControls, kAll, 2, kControlSlots.data(), kSlotBits},
+                               {kClasses, kAll, 2, kClassSlots.data(), kSlotBits},
+                               {kUvm, kAll, 2, kUvmSlots.data(), kSlotBits},
+                               nullptr};
 
 constexpr uint32_t Escape(uint32_t number, uint32_t size) {
   return 3u << 30 | size << 16 | 'F' << 8 | number;

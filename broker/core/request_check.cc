@@ -180,8 +180,12 @@ const Spec* FindTopSpec(const Served& served, DeviceClass device_class, const Dr
   if (spec->shape == Shape::kArray) {
     if (size_bytes == 0 || size_bytes % spec->size != 0) spec = nullptr;
   } else {
-    // Find takes a size of 0 for "any"; a command that carries none fits no struct.
-    spec = size_bytes == 0 ? nullptr : abi::Find(served.table.escapes, number, size_bytes);
+    // Most numbers have one spec. Find takes a size of 0 for "any"; a command that carries none fits no
+    // struct.
+    if (size_bytes == 0)
+      spec = nullptr;
+    else if (spec->size != size_bytes)
+      spec = abi::Find(served.table.escapes, number, size_bytes);
   }
   if (spec == nullptr || size_bytes != sent_bytes) {
     refusal = Refusal::Errno(Reason::kBadSize, EINVAL, number);

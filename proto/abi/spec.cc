@@ -1,6 +1,5 @@
 #include "proto/abi/spec.h"
 
-#include <algorithm>
 #include <array>
 #include <charconv>
 #include <optional>
@@ -30,12 +29,13 @@ std::optional<Release> ParseRelease(std::string_view version) {
 }  // namespace
 
 const Spec* Find(const SpecList& list, uint32_t number, uint32_t size) {
-  const uint16_t* const end = list.indices + list.size;
-  const uint16_t* at = std::lower_bound(list.indices, end, number, [&list](uint16_t index, uint32_t number) {
-    return list.specs[index].number < number;
-  });
-  for (; at != end && list.specs[*at].number == number; ++at)
-    if (size == 0 || list.specs[*at].size == size) return &list.specs[*at];
+  if (list.slot_bits == 0) return nullptr;
+  const uint32_t mask = (1u << list.slot_bits) - 1;
+  for (uint32_t slot = SlotOf(number, list.slot_bits); list.slots[slot] != kEmptySlot;
+       slot = (slot + 1) & mask) {
+    const Spec& spec = list.specs[list.slots[slot]];
+    if (spec.number == number && (size == 0 || spec.size == size)) return &spec;
+  }
   return nullptr;
 }
 

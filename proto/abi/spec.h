@@ -10,6 +10,8 @@
 #include <iterator>
 #include <string_view>
 
+#include "proto/abi/slots.h"
+
 namespace nvshim::abi {
 
 enum class Shape : uint8_t { kOpaque, kArray, kControl, kAlloc };
@@ -59,7 +61,8 @@ struct Spec {
 };
 
 // Some of the specs in an array, by index. Versions share the specs that are equal in them; pointers to them
-// would have to be relocated in every process that the shim is loaded into.
+// would have to be relocated in every process that the shim is loaded into. The slots hold the same indices,
+// each at the first free slot from SlotOf its number on.
 struct SpecList {
   struct Iterator {
     const Spec* specs;
@@ -72,6 +75,8 @@ struct SpecList {
   const Spec* specs = nullptr;
   const uint16_t* indices = nullptr;
   size_t size = 0;
+  const uint16_t* slots = nullptr;
+  uint32_t slot_bits = 0;  // there are 2^slot_bits; 0 of an empty list
   const Spec& operator[](size_t i) const { return specs[indices[i]]; }
   Iterator begin() const { return {specs, indices}; }
   Iterator end() const { return {specs, indices + size}; }

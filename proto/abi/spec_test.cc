@@ -105,6 +105,19 @@ TEST(SpecTest, EverySpecIsFoundByItsNumberAndSize) {
   });
 }
 
+TEST(SpecTest, NoNumberIsFoundThatNoSpecHas) {
+  ForEachList([](const Table&, const SpecList& specs) {
+    std::set<uint32_t> numbers;
+    for (const Spec& spec : specs) numbers.insert(spec.number);
+    for (uint32_t number : numbers) {
+      for (uint32_t bit = 1; bit != 0; bit <<= 1)
+        if (!numbers.contains(number ^ bit)) {
+          EXPECT_EQ(Find(specs, number ^ bit), nullptr) << (number ^ bit);
+        }
+    }
+  });
+}
+
 TEST(SpecTest, OnlyRmAllocHasTwoSpecsOfOneNumberOrName) {
   ForEachList([](const Table&, const SpecList& specs) {
     std::set<uint32_t> numbers;

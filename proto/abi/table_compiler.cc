@@ -10,6 +10,8 @@
 #include <optional>
 #include <utility>
 
+#include "proto/abi/slots.h"
+
 namespace nvshim::abi {
 namespace {
 
@@ -200,15 +202,37 @@ class Compiler {
     std::string lists;
     for (const auto& [kind, lines] : kinds) {
       std::string indices;
+      std::vector<std::pair<uint32_t, size_t>> entries;  // number, index
       for (const auto& [number, same] : *lines)
-        for (const Spec& spec : same) indices += std::to_string(IndexOf(spec)) + ", ";
-      tables_ += std::string("constexpr uint16_t ") + kind + id + "[] = {" + indices + "};\n";
-      lists += std::string(", {kSpecs, ") + kind + id + ", std::size(" + kind + id + ")}";
+        for (const Spec& spec : same) entries.emplace_back(number, IndexOf(spec));
+      for (const auto& [number, index] : entries) indices += std::to_string(index) + ", ";
+      const uint32_t slot_bits = SlotBits(entries.size());
+      const std::string name = kind + id;
+      tables_ += "constexpr uint16_t " + name + "[] = {" + indices + "};\n";
+      tables_ += "constexpr uint16_t " + name + "_slots[] = {" + Slots(entries, slot_bits) + "};\n";
+      lists += ", {kSpecs, " + name + ", std::size(" + name + "), " + name + "_slots, " +
+               std::to_string(slot_bits) + "}";
     }
     const std::string gss_legacy =
         version.gss_legacy ? "&kSpecs[" + std::to_string(IndexOf(*version.gss_legacy)) + "]" : "nullptr";
     tables_ += "constexpr Table kTable_" + id + " = {\"" + version.name + "\"" + lists + ", " + gss_legacy +
                "};\n\n";
+  }
+
+  static uint32_t SlotBits(size_t entries) {
+    uint32_t bits = 1;
+    while ((size_t{1} << bits) < 2 * entries) ++bits;
+    return bits;
+  }
+
+  // In the order of the list, so that Find meets specs of one number in it.
+  static std::string Slots(const std::vector<std::pair<uint32_t, size_t>>& entries, uint32_t slot_bits) {
+    std::vector<uint16_t> slots(size_t{1} << slot_bits, kEmptySlot);
+    for (const auto& [number, index] : entries)
+      AddToSlots(slots, slot_bits, number, static_cast<uint16_t>(index));
+    std::string text;
+    for (uint16_t index : slots) text += std::to_string(index) + ", ";
+    return text;
   }
 
   // Where `spec` stands in kSpecs: equal ones once.
