@@ -37,10 +37,10 @@ absl::Status Restrict(io_uring* ring) {
 
 absl::StatusOr<std::unique_ptr<Loop>> Loop::Create() {
   std::unique_ptr<Loop> loop(new Loop());
-  io_uring_params params{};
-  params.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
-  params.cq_entries = kCompletionEntries;
-  if (const int error = io_uring_queue_init_params(kEntries, &loop->ring_, &params); error != 0) {
+  // Completions are made when the thread asks for them, without a signal to it (Linux 6.1).
+  int error = loop->Init(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
+  if (error == -EINVAL) error = loop->Init(0);
+  if (error != 0) {
     loop->ring_.ring_fd = -1;
     return absl::ErrnoToStatus(-error,
                                "io_uring is not available (kernel 5.13 or later is needed, "
@@ -48,6 +48,13 @@ absl::StatusOr<std::unique_ptr<Loop>> Loop::Create() {
   }
   if (auto status = Restrict(&loop->ring_); !status.ok()) return status;
   return loop;
+}
+
+int Loop::Init(unsigned flags) {
+  io_uring_params params{};
+  params.flags = flags | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+  params.cq_entries = kCompletionEntries;
+  return io_uring_queue_init_params(kEntries, &ring_, &params);
 }
 
 Loop::~Loop() {

@@ -1,7 +1,7 @@
-// The event loop: one io_uring, used by one thread for readiness and timers. Completions come back with the
-// 64-bit tag their operation was given. The ring is restricted to the few operations used here before it is
-// enabled; seccomp does not see ring operations, this list does. An epoll loop could stand behind the same
-// interface.
+// The event loop: one io_uring, made and used by one thread for readiness and timers. Completions come back
+// with the 64-bit tag their operation was given. The ring is restricted to the few operations used here
+// before it is enabled; seccomp does not see ring operations, this list does. An epoll loop could stand
+// behind the same interface.
 #ifndef BROKER_IO_LOOP_H_
 #define BROKER_IO_LOOP_H_
 
@@ -49,11 +49,13 @@ class Loop {
   // Hands queued operations to the kernel; with `block`, waits for at least one completion.
   void Submit(bool block);
 
-  // Takes the next completion; false when there is none. Makes no system call.
+  // Takes the next completion; false when there is none. Makes a system call only when the kernel says that
+  // it has something to hand over.
   bool Next(Completion* completion);
 
  private:
   Loop() = default;
+  int Init(unsigned flags);  // 0 or a negative errno
   io_uring_sqe* NextEntry();
 
   io_uring ring_{};

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <optional>
+#include <random>
 
 #include "broker/io/loop.h"
 
@@ -23,7 +24,10 @@ class PlaceholdersTest : public ::testing::Test {
   PlaceholdersTest()
       : loop_(*Loop::Create()),
         placeholders_(loop_.get(), kKind),
-        guests_end_(*placeholders_.Create(kGuest, 1, kFile, {DeviceClass::kGpu, 0})) {}
+        guests_end_(*placeholders_.Create(kGuest, NewInstance(), kFile, {DeviceClass::kGpu, 0})) {}
+
+  // A name of its own for each test: the kernel may still be busy with the end of the loop before.
+  static uint64_t NewInstance() { return std::random_device{}(); }
 
   bool readable() const {
     pollfd entry{guests_end_.get(), POLLIN, 0};

@@ -38,8 +38,9 @@ WorkerHarness::WorkerHarness(std::unique_ptr<broker::Driver> driver) : instances
   const abi::Table& table = *abi::ChooseTable(driver->info().version).table;
   options.verdicts = broker::Verdicts::OfTable(table).Encode(table);
   options.driver = std::move(driver);
-  worker_ = *broker::Worker::Create(std::move(options));
-  thread_ = std::thread([this] { worker_->Run(); });
+  // The thread that makes a worker runs it: its loop is of one thread.
+  thread_ = std::thread(
+      [options = std::move(options)]() mutable { (*broker::Worker::Create(std::move(options)))->Run(); });
 }
 
 WorkerHarness::~WorkerHarness() {

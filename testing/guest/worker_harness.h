@@ -35,7 +35,6 @@ class WorkerHarness {
  private:
   uint64_t instances_;  // guests of two harnesses must not share a name
   int supervisor_;
-  std::unique_ptr<broker::Worker> worker_;
   std::thread thread_;
 };
 
