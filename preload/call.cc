@@ -55,17 +55,6 @@ class Placement {
   std::span<const SegmentMessage> segments() const { return {segments_, count_}; }
   uint32_t payload_size_bytes() const { return payload_size_bytes_; }
 
-  // The answer must have the same segments in the same places.
-  bool Fits(const IoctlReply& reply) const {
-    if (reply.segment_count != count_) return false;
-    for (uint32_t i = 0; i < count_; ++i)
-      if (reply.segments[i].size_bytes != segments_[i].size_bytes ||
-          reply.segments[i].pool_offset_plus_one != segments_[i].pool_offset_plus_one) {
-        return false;
-      }
-    return true;
-  }
-
  private:
   Pool& pool_;
   uint32_t count_ = 0;
@@ -139,10 +128,8 @@ IoctlOutcome ReadReply(Session& session, LaneCall& lane, const GatheredCall& cal
   // A descriptor that did not arrive: this process is at its limit of them, and the kernel dropped it.
   outcome.fd_lost = reply.fds != 0 && outcome.received_fd < 0 && reply.error == 0;
   if (outcome.fd_lost) outcome.error = EMFILE;
-  const bool nothing_copied_out = reply.segment_count == 0 && (reply.error != 0 || call.buffer_count == 0);
-  if (nothing_copied_out || (placement.Fits(reply) && ReadSegments(lane, session.region, call, placement))) {
-    return outcome;
-  }
+  const bool may_be_empty = reply.error != 0 || call.buffer_count == 0;
+  if (reply.copied_out ? ReadSegments(lane, session.region, call, placement) : may_be_empty) return outcome;
   if (outcome.received_fd >= 0) CloseFd(outcome.received_fd);
   return Nonsense(session);
 }

@@ -1,8 +1,7 @@
-// The messages of proto/frame.proto as the shim writes and reads them, byte for byte what protobuf does: a
-// hand-written codec for the handful of integers and byte strings they consist of, because every protobuf
-// runtime that was tried brings exceptions, and with them an unwinder that old libcs cannot load, into the
-// host program. Nothing here allocates, throws or trusts its input; codec_test holds it to libprotobuf's
-// generated classes.
+// The messages of proto/frame.proto as the shim writes and reads them, made of proto/wire/message.h: every
+// protobuf runtime that was tried brings exceptions, and with them an unwinder that old libcs cannot load,
+// into the host program. Nothing here allocates, throws or trusts its input; codec_test holds it to
+// libprotobuf's generated classes.
 #ifndef PRELOAD_CODEC_H_
 #define PRELOAD_CODEC_H_
 
@@ -92,8 +91,7 @@ struct OpenReply {
 
 struct IoctlReply {
   int32_t error = 0;
-  uint32_t segment_count = 0;
-  SegmentMessage segments[wire::kSegmentsPerCallMax] = {};
+  bool copied_out = false;
   uint32_t fds = 0;
   uint32_t replace_segment = 0;
   uint32_t replace_field_offset = 0;

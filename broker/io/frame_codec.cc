@@ -2,37 +2,62 @@
 
 #include <cstring>
 
+#include "proto/wire/message.h"
+
 namespace nvshim::broker {
 namespace {
 
-// Sum of the 8-aligned segments, or kCallBytesMax + 1 when the list is not acceptable.
-uint32_t BufferSizeOf(const IoctlRequest& request) {
-  constexpr uint32_t kTooLarge = kCallBytesMax + 1;
-  if (request.segments_size() > static_cast<int>(wire::kSegmentsPerCallMax) ||
-      request.files_size() > static_cast<int>(wire::kFilesPerCallMax))
-    return kTooLarge;
-  uint64_t size_bytes = 0;
-  for (int i = 0; i < request.segments_size(); ++i) {
-    const Segment& segment = request.segments(i);
-    if (segment.size_bytes() > wire::kSegmentSizeBytesMax) return kTooLarge;
-    if (i != 0 && (segment.parent() >= static_cast<uint32_t>(i) || segment.size_bytes() == 0))
-      return kTooLarge;
-    size_bytes += wire::AlignUp8(segment.size_bytes());
+using wire::MessageReader;
+using wire::MessageWriter;
+
+// Appends what a Segment says of its bytes. False when no call can have such a segment in this place.
+bool AddSegment(MessageReader reader, uint32_t offset, DriverCall& call, SegmentPlaces* places) {
+  const size_t index = call.segments.size();
+  if (index == wire::kSegmentsPerCallMax) return false;
+  CallSegment segment{offset, 0, 0, 0};
+  uint32_t pool_offset_plus_one = 0;
+  while (reader.Next()) {
+    if (reader.IsNumber(1)) segment.size_bytes = reader.number32();
+    if (reader.IsNumber(2)) segment.parent = reader.number32();
+    if (reader.IsNumber(3)) segment.pointer_offset = reader.number32();
+    if (reader.IsNumber(4)) pool_offset_plus_one = reader.number32();
   }
-  return size_bytes > kCallBytesMax ? kTooLarge : static_cast<uint32_t>(size_bytes);
+  if (reader.failed() || segment.size_bytes > wire::kSegmentSizeBytesMax) return false;
+  if (offset + wire::AlignUp8(segment.size_bytes) > kCallBytesMax) return false;
+  if (index != 0) {
+    if (segment.parent >= index || segment.size_bytes == 0) return false;
+    if (uint64_t{segment.pointer_offset} + 8 > call.segments[segment.parent].size_bytes) return false;
+  }
+  places->pool_offset_plus_one[index] = pool_offset_plus_one;
+  call.segments.push_back(segment);
+  return true;
 }
 
-bool PointerIsInsideParent(const IoctlRequest& request, const Segment& segment) {
-  return uint64_t{segment.pointer_offset()} + 8 <=
-         request.segments(static_cast<int>(segment.parent())).size_bytes();
+bool AddFile(MessageReader reader, std::vector<FileReferenceUntrusted>& files) {
+  if (files.size() == wire::kFilesPerCallMax) return false;
+  FileReferenceUntrusted file{};
+  while (reader.Next()) {
+    if (reader.IsNumber(1)) file.segment = reader.number32();
+    if (reader.IsNumber(2)) file.field_offset = reader.number32();
+    if (reader.IsNumber(3)) file.file_id = reader.number32();
+  }
+  files.push_back(file);
+  return !reader.failed();
 }
 
-template <typename Message>
-std::span<const char> Serialize(const Message& message, std::array<char, wire::kBodySizeBytesMax>& bytes) {
-  const size_t size_bytes = message.ByteSizeLong();
-  if (size_bytes > bytes.size()) return {};
-  message.SerializeToArray(bytes.data(), static_cast<int>(bytes.size()));
-  return {bytes.data(), size_bytes};
+// Fills the call's buffer, the gaps between the segments with zeros.
+bool TakeBytes(ServerLane& lane, const Region& region, const SegmentPlaces& places, DriverCall& call) {
+  for (size_t i = 0; i < call.segments.size(); ++i) {
+    const CallSegment& segment = call.segments[i];
+    uint8_t* const to = call.buffer.data() + segment.offset;
+    const uint32_t pool_offset_plus_one = places.pool_offset_plus_one[i];
+    const bool taken = pool_offset_plus_one != 0
+                           ? region.CopyFromPool(to, pool_offset_plus_one - 1, segment.size_bytes)
+                           : lane.ReadPayload(to, segment.size_bytes);
+    if (!taken) return false;
+    std::memset(to + segment.size_bytes, 0, wire::AlignUp8(segment.size_bytes) - segment.size_bytes);
+  }
+  return true;
 }
 
 wire::FrameHeader HeaderOf(wire::FrameKind kind, uint32_t sequence, FileId file) {
@@ -43,89 +68,89 @@ wire::FrameHeader HeaderOf(wire::FrameKind kind, uint32_t sequence, FileId file)
   return header;
 }
 
+// The numbers of a reply, of which there are six at most.
+class Body {
+ public:
+  void Number(uint32_t field, uint64_t value) { writer_.Number(field, value); }
+  std::span<const uint8_t> Finish() const { return std::span(bytes_).first(writer_.Finish()); }
+
+ private:
+  std::array<uint8_t, 64> bytes_;
+  MessageWriter writer_{bytes_};
+};
+
+// As protobuf encodes an int32.
+uint64_t SignExtended(int32_t number) { return static_cast<uint64_t>(int64_t{number}); }
+
 }  // namespace
 
-bool FrameCodec::DecodeOpen(const FrameCopy& frame, CallToken token, OpenRequested* event) {
-  const auto body = frame.Body();
-  if (!open_request_.ParseFromArray(body.data(), static_cast<int>(body.size()))) return false;
-  *event = {token, frame.header.sequence, static_cast<uint32_t>(open_request_.device_class()),
-            open_request_.minor(), open_request_.open_flags()};
-  return true;
+bool DecodeOpen(const FrameCopy& frame, CallToken token, OpenRequested* event) {
+  *event = {token, frame.header.sequence, 0, 0, 0};
+  MessageReader reader(frame.Body());
+  while (reader.Next()) {
+    if (reader.IsNumber(1)) event->device_class_untrusted = reader.number32();
+    if (reader.IsNumber(2)) event->minor_untrusted = reader.number32();
+    if (reader.IsNumber(3)) event->flags_untrusted = reader.number32();
+  }
+  return !reader.failed();
 }
 
-bool FrameCodec::DecodeIoctl(const FrameCopy& frame, CallToken token, const Region& region,
-                             IoctlRequested* event, SegmentPlaces* places) {
-  const auto body = frame.Body();
-  if (!ioctl_request_.ParseFromArray(body.data(), static_cast<int>(body.size()))) return false;
-  const uint32_t buffer_size_bytes = BufferSizeOf(ioctl_request_);
-  if (buffer_size_bytes > kCallBytesMax) return false;
+bool DecodeIoctl(const FrameCopy& frame, ServerLane& lane, CallToken token, const Region& region,
+                 IoctlRequested* event, SegmentPlaces* places) {
   event->token = token;
   event->sequence = frame.header.sequence;
   event->file_id_untrusted = frame.header.file_id;
+  event->files_untrusted.clear();
   DriverCall& call = event->call_untrusted;
-  call.command = ioctl_request_.command();
-  call.buffer.assign(buffer_size_bytes, 0);
+  call.command = 0;
   call.segments.clear();
   call.files.clear();
-  uint32_t at = 0;
-  uint32_t payload_at = 0;
-  for (const Segment& segment : ioctl_request_.segments()) {
-    const size_t index = call.segments.size();
-    if (index != 0 && !PointerIsInsideParent(ioctl_request_, segment)) return false;
-    const uint32_t size_bytes = segment.size_bytes();
-    places->pool_offset_plus_one[index] = segment.pool_offset_plus_one();
-    if (segment.pool_offset_plus_one() != 0) {
-      if (!region.CopyFromPool(call.buffer.data() + at, segment.pool_offset_plus_one() - 1, size_bytes))
-        return false;
-    } else {
-      if (uint64_t{payload_at} + size_bytes > frame.payload.size()) return false;
-      std::memcpy(call.buffer.data() + at, frame.payload.data() + payload_at, size_bytes);
-      payload_at += wire::AlignUp8(size_bytes);
+  uint32_t size_bytes = 0;
+  MessageReader reader(frame.Body());
+  while (reader.Next()) {
+    if (reader.IsNumber(1)) call.command = reader.number32();
+    if (reader.IsBlob(2)) {
+      if (!AddSegment(MessageReader(reader.bytes()), size_bytes, call, places)) return false;
+      size_bytes += wire::AlignUp8(call.segments.back().size_bytes);
     }
-    call.segments.push_back({at, size_bytes, segment.parent(), segment.pointer_offset()});
-    at += wire::AlignUp8(size_bytes);
+    if (reader.IsBlob(3) && !AddFile(MessageReader(reader.bytes()), event->files_untrusted)) return false;
   }
-  event->files_untrusted.clear();
-  for (const FileReference& file : ioctl_request_.files())
-    event->files_untrusted.push_back({file.segment(), file.field_offset(), file.file_id()});
-  return true;
+  if (reader.failed()) return false;
+  call.buffer.resize(size_bytes);
+  return TakeBytes(lane, region, *places, call);
 }
 
-bool FrameCodec::Reply(ServerLane& lane, const ReplyOpen& action) {
-  OpenReply reply;
-  reply.set_error(action.error);
-  reply.set_file_id(static_cast<uint32_t>(action.file));
-  reply.set_fds(action.error == 0 ? 1 : 0);
-  std::array<char, wire::kBodySizeBytesMax> bytes;
-  return lane.Put(HeaderOf(wire::kFrameKindOpenReply, action.sequence, action.file), Serialize(reply, bytes),
-                  {});
+bool WriteReply(ServerLane& lane, const ReplyOpen& action) {
+  Body body;
+  body.Number(1, SignExtended(action.error));
+  body.Number(2, static_cast<uint32_t>(action.file));
+  body.Number(3, action.error == 0 ? 1 : 0);
+  return lane.Put(HeaderOf(wire::kFrameKindOpenReply, action.sequence, action.file), body.Finish(), {});
 }
 
-bool FrameCodec::Reply(ServerLane& lane, Region& region, const ReplyIoctl& action,
-                       const SegmentPlaces& places, SentFile sent) {
-  ioctl_reply_.Clear();
-  ioctl_reply_.set_error(action.error);
+bool WriteReply(ServerLane& lane, Region& region, const ReplyIoctl& action, const SegmentPlaces& places,
+                SentFile sent) {
   std::array<std::span<const uint8_t>, wire::kSegmentsPerCallMax> payload;
   size_t payload_count = 0;
   for (uint32_t i = 0; action.with_segments && i < action.call.segments.size(); ++i) {
     const auto bytes = action.call.Bytes(i);
-    Segment* segment = ioctl_reply_.add_segments();
-    segment->set_size_bytes(static_cast<uint32_t>(bytes.size()));
-    segment->set_pool_offset_plus_one(places.pool_offset_plus_one[i]);
     if (places.pool_offset_plus_one[i] == 0)
       payload[payload_count++] = bytes;
-    else if (!region.CopyToPool(places.pool_offset_plus_one[i] - 1, bytes.data(), segment->size_bytes()))
+    else if (!region.CopyToPool(places.pool_offset_plus_one[i] - 1, bytes.data(),
+                                static_cast<uint32_t>(bytes.size())))
       return false;
   }
+  Body body;
+  body.Number(1, SignExtended(action.error));
+  body.Number(2, action.with_segments && !action.call.segments.empty());
   if (sent != SentFile::kNone) {
-    ioctl_reply_.set_fds(1);
-    ioctl_reply_.set_replace_segment(action.mappable != 0 ? wire::kReplaceNothing : action.replace_segment);
-    ioctl_reply_.set_replace_field_offset(action.replace_field_offset);
-    ioctl_reply_.set_doorbell(sent == SentFile::kDoorbell);
+    body.Number(3, 1);
+    body.Number(4, action.mappable != 0 ? wire::kReplaceNothing : action.replace_segment);
+    body.Number(5, action.replace_field_offset);
+    body.Number(6, sent == SentFile::kDoorbell);
   }
-  std::array<char, wire::kBodySizeBytesMax> bytes;
-  return lane.Put(HeaderOf(wire::kFrameKindIoctlReply, action.sequence, FileId::kNone),
-                  Serialize(ioctl_reply_, bytes), {payload.data(), payload_count});
+  return lane.Put(HeaderOf(wire::kFrameKindIoctlReply, action.sequence, FileId::kNone), body.Finish(),
+                  {payload.data(), payload_count});
 }
 
 }  // namespace nvshim::broker

@@ -1,5 +1,7 @@
 #include "broker/io/server_lane.h"
 
+#include <utility>
+
 namespace nvshim::broker {
 
 ServerLane::Result ServerLane::Take(FrameCopy* frame) {
@@ -12,15 +14,27 @@ ServerLane::Result ServerLane::Take(FrameCopy* frame) {
     return Result::kCorrupt;
   if (header.body_size_bytes > wire::kBodySizeBytesMax || header.payload_size_bytes > wire::kRingSizeBytes)
     return Result::kCorrupt;
-  if (!requests_.Read(frame->body.data(), wire::AlignUp8(header.body_size_bytes))) return Result::kCorrupt;
-  frame->payload.resize(header.payload_size_bytes);
+  const uint32_t body_size_bytes = wire::AlignUp8(header.body_size_bytes);
+  if (!requests_.Read(frame->body.data(), body_size_bytes)) return Result::kCorrupt;
   // A frame is published whole: what the header promises is there, or the header lies.
-  if (!requests_.Read(frame->payload.data(), header.payload_size_bytes)) return Result::kCorrupt;
-  requests_.Finish();
+  if (header.payload_size_bytes > available - sizeof(header) - body_size_bytes) return Result::kCorrupt;
+  payload_left_ = header.payload_size_bytes;
   return Result::kFrame;
 }
 
-bool ServerLane::Put(wire::FrameHeader header, std::span<const char> body,
+bool ServerLane::ReadPayload(uint8_t* to, uint32_t size_bytes) {
+  const uint32_t padded = wire::AlignUp8(size_bytes);
+  if (padded > payload_left_ || !requests_.Read(to, size_bytes)) return false;
+  payload_left_ -= padded;
+  return requests_.Skip(padded - size_bytes);
+}
+
+void ServerLane::Finish() {
+  requests_.Skip(std::exchange(payload_left_, 0));
+  requests_.Finish();
+}
+
+bool ServerLane::Put(wire::FrameHeader header, std::span<const uint8_t> body,
                      std::span<const std::span<const uint8_t>> payload) {
   uint32_t payload_size_bytes = 0;
   for (const auto& segment : payload)

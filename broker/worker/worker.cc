@@ -183,7 +183,8 @@ bool Worker::ServeLanes() {
 // One frame: a guest has one call outstanding per lane. More than that waits for the guest's next word.
 void Worker::ServeLane(ProcessPort& port, uint32_t lane) {
   const CallToken token{port.guest, port.process, lane};
-  switch (port.lanes[lane].Take(&frame_)) {
+  ServerLane& ring = port.lanes[lane];
+  switch (ring.Take(&frame_)) {
     case ServerLane::Result::kEmpty:
       return;
     case ServerLane::Result::kCorrupt:
@@ -194,18 +195,23 @@ void Worker::ServeLane(ProcessPort& port, uint32_t lane) {
   }
   guest_shares_cpu_ = port.transport->region().guest_cpu(lane).load(std::memory_order_relaxed) == cpu_;
   if (guest_shares_cpu_ && move_policy_.NoteShared(MovePolicy::Clock::now())) LeaveCpu(cpu_ - 1);
-  if (frame_.header.kind == wire::kFrameKindOpen) {
-    OpenRequested event;
-    if (codec_.DecodeOpen(frame_, token, &event)) return Step(event);
-  } else if (frame_.header.kind == wire::kFrameKindIoctl) {
-    if (codec_.DecodeIoctl(frame_, token, port.transport->region(), &request_, &port.places[lane])) {
+  OpenRequested open;
+  switch (frame_.header.kind) {
+    case wire::kFrameKindOpen:
+      if (!DecodeOpen(frame_, token, &open)) break;
+      ring.Finish();
+      return Step(open);
+    case wire::kFrameKindIoctl:
+      if (!DecodeIoctl(frame_, ring, token, port.transport->region(), &request_, &port.places[lane])) break;
+      ring.Finish();
       if (!core_.Holds(port.guest, port.process, request_.file_id_untrusted))
         DrainPlaceholder(port.guest, static_cast<FileId>(request_.file_id_untrusted));
       for (const FileReferenceUntrusted& file : request_.files_untrusted)
         if (!core_.Holds(port.guest, port.process, file.file_id))
           DrainPlaceholder(port.guest, static_cast<FileId>(file.file_id));
       return Step(std::move(request_));
-    }
+    default:
+      break;
   }
   port.broken = true;
 }
@@ -256,7 +262,7 @@ void Worker::Do(ReplyOpen action) {
     }
   }
   if (port == nullptr) return;
-  if (!codec_.Reply(port->lanes[action.token.lane], action)) port->broken = true;
+  if (!WriteReply(port->lanes[action.token.lane], action)) port->broken = true;
   port->WakeIfWaiting(action.token.lane);
 }
 
@@ -282,7 +288,7 @@ void Worker::Do(ReplyIoctl action) {
     const uint32_t lane = action.token.lane;
     const bool with_file = action.mapping != 0 || action.mappable != 0;
     const SentFile sent = with_file ? SendMapping(*port, action) : SentFile::kNone;
-    if (!codec_.Reply(port->lanes[lane], port->transport->region(), action, port->places[lane], sent))
+    if (!WriteReply(port->lanes[lane], port->transport->region(), action, port->places[lane], sent))
       port->broken = true;
     port->WakeIfWaiting(lane);
   }

@@ -109,7 +109,6 @@ class Worker {
   std::unique_ptr<BlockingCalls> blocking_calls_;  // after the driver that it uses
   std::unique_ptr<Loop> loop_;
   Core core_;
-  FrameCodec codec_;
   Placeholders placeholders_;
   absl::flat_hash_map<GuestId, GuestRecord> guests_;
   // By process id, which is also the index of the loop's tags; never reused.

@@ -13,11 +13,7 @@ nvshim::bench::OneCall* g_call;
 // One name for callgrind, without mangling.
 #define PART(name) extern "C" __attribute__((noinline)) void name()
 
-PART(part_ring) {
-  g_call->Push();
-  g_call->Take();
-}
-PART(part_decode) { g_call->Decode(); }
+PART(part_take) { g_call->Take(); }
 PART(part_step) { g_call->Judge(); }
 PART(part_reply) { g_call->Reply(); }
 PART(part_gather) { g_call->ShimGather(); }
@@ -26,7 +22,6 @@ PART(part_whole) {
   g_call->PutAnswer();
   part_shim();
   g_call->TakeFromShim();
-  part_decode();
   part_step();
 }
 
@@ -35,7 +30,9 @@ int main() {
   g_call = &call;
   // As many as testing/bench/guard divides by.
   for (int i = 0; i < 2000; ++i) {
-    part_ring();
+    g_call->Push();
+    g_call->Restore();  // buffers of the call before
+    part_take();
     part_gather();
     part_reply();
     g_call->Pop();

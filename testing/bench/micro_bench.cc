@@ -14,20 +14,14 @@ namespace {
 
 std::unique_ptr<broker::Driver> SimulatedDriver() { return *broker::CreateSimDriver({}); }
 
-void BM_RingPushTake(benchmark::State& state) {
+void BM_PushTake(benchmark::State& state) {
   OneCall call(std::make_unique<QuietDriver>());
   for (auto _ : state) {
     call.Push();
     call.Take();
   }
 }
-BENCHMARK(BM_RingPushTake);
-
-void BM_Decode(benchmark::State& state) {
-  OneCall call(std::make_unique<QuietDriver>());
-  for (auto _ : state) call.Decode();
-}
-BENCHMARK(BM_Decode);
+BENCHMARK(BM_PushTake);
 
 // Without a driver, and with the simulated one: the difference is the simulation.
 void BM_Judge(benchmark::State& state) {
@@ -61,7 +55,6 @@ void BM_WholeCall(benchmark::State& state) {
     call.PutAnswer();
     call.ShimCall();
     call.TakeFromShim();
-    call.Decode();
     call.Judge();
   }
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "proto/abi/spec.h"
+#include "proto/frame.pb.h"
 #include "testing/bench/bench.h"
 
 namespace nvshim::bench {
@@ -66,7 +67,6 @@ OneCall::OneCall(std::unique_ptr<Driver> driver)
 
   Push();
   Take();
-  Decode();
   Judge();  // an answer for the shim's first call
 }
 
@@ -78,19 +78,19 @@ void OneCall::Push() {
   requests_.Publish();
 }
 
-void OneCall::Take() {
-  if (lane_.Take(&frame_) != ServerLane::Result::kFrame) Die("no frame");
-}
+void OneCall::Take() { TakeFrom(lane_); }
 
-void OneCall::Decode() {
-  if (!codec_.DecodeIoctl(frame_, kToken, region_, &request_, &places_)) Die("a frame is not understood");
+void OneCall::TakeFrom(ServerLane& lane) {
+  if (lane.Take(&frame_) != ServerLane::Result::kFrame) Die("no frame");
+  if (!DecodeIoctl(frame_, lane, kToken, region_, &request_, &places_)) Die("a frame is not understood");
+  lane.Finish();
 }
 
 void OneCall::Judge() { Step(std::move(request_)); }
 
 void OneCall::Reply() {
   ReplyIoctl action{kToken, 0, 0, true, std::move(reply_)};
-  if (!codec_.Reply(lane_, region_, action, places_, SentFile::kNone)) Die("no reply");
+  if (!WriteReply(lane_, region_, action, places_, SentFile::kNone)) Die("no reply");
   reply_ = std::move(action.call);
 }
 
@@ -103,7 +103,7 @@ void OneCall::Pop() {
 
 void OneCall::PutAnswer() {
   ReplyIoctl action{kToken, ++answered_, 0, true, std::move(reply_)};
-  if (!codec_.Reply(shim_lane_, region_, action, places_, SentFile::kNone)) Die("no reply");
+  if (!WriteReply(shim_lane_, region_, action, places_, SentFile::kNone)) Die("no reply");
   request_.call_untrusted = std::move(action.call);  // the buffers, for the next frame
 }
 
@@ -119,9 +119,7 @@ void OneCall::ShimCall() {
   if (outcome.error != 0 || nvos54_[7] != 0) Die("CallIoctl");
 }
 
-void OneCall::TakeFromShim() {
-  if (shim_lane_.Take(&frame_) != ServerLane::Result::kFrame) Die("no frame of the shim's");
-}
+void OneCall::TakeFromShim() { TakeFrom(shim_lane_); }
 
 void OneCall::Restore() { request_.call_untrusted = reply_; }
 

@@ -41,25 +41,25 @@ class OneCall {
 
   // The parts of the way there and back, in this order. Push and Pop are a guest without the shim.
   void Push();
-  void Take();
-  void Decode();
+  void Take();   // and decodes
   void Judge();  // Core::Step, the driver, Core::Step
   void Reply();
   void Pop();
 
   // The same with the shim, which finds its answer in the ring when it looks: PutAnswer, ShimCall,
-  // TakeFromShim, Decode, Judge. The answer is that to the call before.
+  // TakeFromShim, Judge. The answer is that to the call before.
   void PutAnswer();
   void ShimGather();
   void ShimCall();  // with ShimGather
   void TakeFromShim();
 
-  // What Judge has used up is there again: another Judge or Reply may follow.
+  // What Judge has used up is there again: another Judge, Reply or Take may follow.
   void Restore();
 
  private:
   void MakeFrame();
   void NewClient();
+  void TakeFrom(broker::ServerLane& lane);
   void Step(broker::Event event);
 
   broker::Region region_;
@@ -67,7 +67,6 @@ class OneCall {
   broker::ServerLane lane_, shim_lane_;
   wire::RingProducer requests_;
   wire::RingConsumer responses_;
-  broker::FrameCodec codec_;
   std::unique_ptr<broker::Driver> driver_;
   broker::Core core_;
   std::vector<broker::Action> actions_;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "proto/abi/spec.h"
+#include "proto/frame.pb.h"
 #include "testing/fuzz/input.h"
 #include "testing/fuzz/world.h"
 

@@ -77,13 +77,14 @@ void World::Serve(uint32_t guest, uint32_t lane) {
     if (result == ServerLane::Result::kCorrupt) return Leave(guest);
     const uint64_t replies_before = replies_;
     OpenRequested open;
-    if (frame_.header.kind == wire::kFrameKindOpen && codec_.DecodeOpen(frame_, token, &open))
-      Step(open);
-    else if (frame_.header.kind == wire::kFrameKindIoctl &&
-             codec_.DecodeIoctl(frame_, token, side.region, &request_, &side.places[lane]))
-      Step(std::move(request_));
-    else
+    const bool is_open = frame_.header.kind == wire::kFrameKindOpen;
+    if (!(is_open ? broker::DecodeOpen(frame_, token, &open)
+                  : frame_.header.kind == wire::kFrameKindIoctl &&
+                        broker::DecodeIoctl(frame_, side.lanes[lane], token, side.region, &request_,
+                                            &side.places[lane])))
       return Leave(guest);
+    side.lanes[lane].Finish();
+    is_open ? Step(open) : Step(std::move(request_));
     if (replies_ != replies_before + 1) abort();
     if (side.broken) return Leave(guest);
   }
@@ -125,7 +126,7 @@ void World::Do(ReplyOpen& action) {
   ++replies_;
   GuestSide& side = SideOf(action.token);
   if (action.error == 0) side.files.push_back(action.file);
-  if (!codec_.Reply(side.lanes[action.token.lane], action)) side.broken = true;
+  if (!broker::WriteReply(side.lanes[action.token.lane], action)) side.broken = true;
 }
 void World::Do(ReplyIoctl& action) {
   ++replies_;
@@ -136,8 +137,8 @@ void World::Do(ReplyIoctl& action) {
     ++closed_;
     driver_->Close(action.mapping);
   }
-  if (!codec_.Reply(side.lanes[action.token.lane], side.region, action, side.places[action.token.lane],
-                    SentFile::kNone))
+  if (!broker::WriteReply(side.lanes[action.token.lane], side.region, action, side.places[action.token.lane],
+                          SentFile::kNone))
     side.broken = true;
   request_.call_untrusted = std::move(action.call);
 }

@@ -67,7 +67,6 @@ class World {
 
   std::unique_ptr<broker::SimDriver> driver_;
   broker::Core core_;
-  broker::FrameCodec codec_;
   GuestSide sides_[kFuzzedGuests];
   broker::FrameCopy frame_;
   broker::IoctlRequested request_;

@@ -191,10 +191,10 @@ std::optional<IoctlAnswer> RawGuest::Ioctl(uint32_t file_id, uint32_t command,
   if (!reply || !answer.ParseFromString(reply->body)) return std::nullopt;
   IoctlAnswer result{answer.error(), answer.fds() == 1 ? TakeFd() : -1, {}};
   size_t at = 0;
-  for (const Segment& segment : answer.segments()) {
+  for (size_t i = 0; answer.copied_out() && i < buffers.size(); ++i) {
     const auto* bytes = reply->payload.data() + at;
-    result.segments.emplace_back(bytes, bytes + segment.size_bytes());
-    at += wire::AlignUp8(segment.size_bytes());
+    result.segments.emplace_back(bytes, bytes + buffers[i].bytes.size());
+    at += wire::AlignUp8(static_cast<uint32_t>(buffers[i].bytes.size()));
   }
   return result;
 }
