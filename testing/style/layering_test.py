@@ -4,7 +4,8 @@ about the system's headers, which Bazel does not see.
 
     proto/abi <- proto/wire <- { broker/core <- broker/io , preload }
 
-The shim and the broker share layouts and no code, because neither may believe the other. The core includes nothing
+The shim and the broker share layouts and the readers and writers of rings and messages, and no code that judges what
+it reads, because neither may believe the other. The core includes nothing
 that could make a system call or read a clock, which is why a recorded list of events replays bit for bit.
 """
 
