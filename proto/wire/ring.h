@@ -5,8 +5,8 @@
 //          v                      v
 //   ......[######## frames ######]...........      used = tail - head, at most size
 //
-// Each end keeps its own cursor, and the size, in private memory; the peer's cursor is loaded once per
-// operation and checked. Bytes leave the ring by copy only (CopyOut of nothing, CopyIn of everything): no
+// Each end keeps its own cursor, and the size, in private memory; the peer's cursor is loaded at most once
+// per operation and checked. Bytes leave the ring by copy only (CopyOut of nothing, CopyIn of everything): no
 // pointer into the ring is ever handed to a caller. Not thread-safe: one thread per end.
 #ifndef PROTO_WIRE_RING_H_
 #define PROTO_WIRE_RING_H_
@@ -45,10 +45,15 @@ class RingProducer {
 
   // Starts a frame of `size_bytes`. False when it does not fit now, or when the peer's cursor is nonsense.
   bool Begin(uint32_t size_bytes) {
-    // Pairs with the release of RingConsumer::Finish: the peer is done reading what we are about to
-    // overwrite.
-    const uint32_t used = tail_ - head_shared_->load(std::memory_order_acquire);
-    if (used > mask_ + 1 || size_bytes > mask_ + 1 - used) return false;
+    // The peer's cursor lies in a line that the peer has just written: it is looked at when the room that was
+    // seen last is used up, once in some hundred frames.
+    if (size_bytes > mask_ + 1 - (tail_ - head_seen_)) {
+      // Pairs with the release of RingConsumer::Finish: the peer is done reading what we are about to
+      // overwrite.
+      const uint32_t used = tail_ - head_shared_->load(std::memory_order_acquire);
+      if (used > mask_ + 1 || size_bytes > mask_ + 1 - used) return false;
+      head_seen_ = tail_ - used;
+    }
     cursor_ = tail_;
     return true;
   }
@@ -78,8 +83,9 @@ class RingProducer {
  private:
   uint8_t* ring_ = nullptr;
   uint32_t mask_ = 0;
-  uint32_t tail_ = 0;    // private; tail_shared_ only tells the peer
-  uint32_t cursor_ = 0;  // end of what was written since Begin
+  uint32_t tail_ = 0;       // private; tail_shared_ only tells the peer
+  uint32_t cursor_ = 0;     // end of what was written since Begin
+  uint32_t head_seen_ = 0;  // the peer's cursor, checked: at most the ring's size behind tail_
   std::atomic<uint32_t>* tail_shared_ = nullptr;
   const std::atomic<uint32_t>* head_shared_ = nullptr;
 };

@@ -212,13 +212,16 @@ TEST(RingTest, ACorruptTailWithdrawsAnEarlierPromise) {
   EXPECT_FALSE(ring.consumer.Read(&byte, 1));
 }
 
-TEST(RingTest, AHeadThatNoHonestConsumerWritesMakesTheRingRefuse) {
+TEST(RingTest, AHeadThatNoHonestConsumerWritesGivesNoRoom) {
   Ring ring(kRingBytes, 24);
+  constexpr uint32_t kRoomSeen = kRingBytes - 24;  // nothing was seen to be read so far
   for (uint32_t head : {25u, 24 - kRingBytes - 1, 0x80000000u, 0xffffff00u}) {
     ring.head = head;
-    EXPECT_FALSE(ring.producer.Begin(1)) << head;
-    EXPECT_FALSE(ring.producer.Begin(0)) << head;
+    EXPECT_TRUE(ring.producer.Begin(kRoomSeen)) << head;
+    EXPECT_FALSE(ring.producer.Begin(kRoomSeen + 1)) << head;
   }
+  ring.head = 24;
+  EXPECT_TRUE(ring.producer.Begin(kRingBytes));
 }
 
 TEST(RingTest, AnEndKeepsItsOwnCursorWhateverThePeerWritesOverTheSharedCopy) {
