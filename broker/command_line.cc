@@ -21,6 +21,7 @@
 #include "broker/driver/kernel/discovery.h"
 #include "broker/driver/kernel/kernel_driver.h"
 #include "broker/driver/sim/sim_driver.h"
+#include "broker/limits_command.h"
 #include "broker/policy/policy.h"
 #include "broker/policy_command.h"
 #include "broker/sandbox/privileges.h"
@@ -38,13 +39,7 @@ namespace {
 constexpr char kVersion[] = "0.1.0";
 constexpr char kDefaultSocket[] = "/run/gpu-broker/gpu-broker.sock";
 
-// Turns 1GiB, 512MiB, 1073741824 into a number of bytes; KB and KiB are the same. The complaint, if there is
-// one.
-std::string ToBytes(std::string& size) {
-  return size.starts_with('-') ? "a size is not negative" : CLI::AsSizeValue(/*kb_is_1000=*/false)(size);
-}
-
-// The same behind the = of NAME=SIZE.
+// ToBytes behind the = of NAME=SIZE.
 std::string NamedToBytes(std::string& named_size) {
   const size_t equals = named_size.find('=');
   if (equals == std::string::npos) return "NAME=SIZE is wanted";
@@ -58,7 +53,7 @@ struct Flags {
   std::string driver = "sim";
   std::string socket = kDefaultSocket;
   std::vector<std::string> guest_sockets;  // NAME=PATH
-  uint64_t mem_quota_bytes = 0;
+  LimitOptions limits;
   std::vector<std::string> guest_mem_quotas;  // NAME=SIZE
   std::string sim_gpu = "a100";
   std::string sim_driver_version = "535.261.03";
@@ -187,8 +182,10 @@ absl::StatusOr<std::map<std::string, uint64_t>> NamedQuotas(
     if (!sockets.contains(name))
       return absl::InvalidArgumentError(
           absl::StrCat("--guest-mem-quota: no --guest-socket makes a guest '", name, "'"));
-    if (!absl::SimpleAtoi(bytes, &quotas[name]))
+    uint64_t& quota = quotas[name];
+    if (!absl::SimpleAtoi(bytes, &quota))
       return absl::InvalidArgumentError(absl::StrCat("--guest-mem-quota: ", bytes, " is no size"));
+    if (quota == 0) quota = kNoLimit;
   }
   return quotas;
 }
@@ -235,7 +232,8 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
   SupervisorOptions options;
   options.socket = flags.socket;
   options.named_sockets = *std::move(named_sockets);
-  options.memory_quota_bytes = flags.mem_quota_bytes;
+  options.guest_limits = GuestLimits(flags.limits);
+  options.uid_limits = UidLimits(flags.limits);
   options.named_memory_quotas_bytes = *std::move(named_quotas);
   options.control_socket = ControlSocketOf(flags.socket);
   options.guests_per_worker = flags.guests_per_worker;
@@ -328,10 +326,7 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
   app.add_option("--socket", flags.socket, "Unix socket at which guests connect")->capture_default_str();
   app.add_option("--guest-socket", flags.guest_sockets,
                  "NAME=PATH: one more socket; whoever connects there belongs to the guest NAME");
-  app.add_option("--mem-quota", flags.mem_quota_bytes,
-                 "Video memory that each guest may have, as in 1GiB; 0 is no limit")
-      ->transform(CLI::Validator(ToBytes, "SIZE"))
-      ->capture_default_str();
+  AddLimitFlags(app, flags.limits);
   app.add_option("--guest-mem-quota", flags.guest_mem_quotas, "NAME=SIZE: the same for the guest NAME alone")
       ->transform(CLI::Validator(NamedToBytes, "NAME=SIZE"));
   app.add_option("--guests-per-worker", flags.guests_per_worker,
@@ -357,6 +352,13 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
   bool as_json = false;
   abi_list->add_flag("--json", as_json, "Print JSON");
 
+  CLI::App* limits = app.add_subcommand("limits", "What guests can use up")->require_subcommand(1);
+  CLI::App* limits_list =
+      limits->add_subcommand("list", "Print the kinds that have a limit, and what it is by default");
+  limits_list->add_flag("--json", as_json, "Print JSON");
+  bool as_markdown = false;
+  limits_list->add_flag("--markdown", as_markdown, "Print the table of docs/limits.md");
+
   const PolicyCommand policy(app);
 
   CLI::App* worker =
@@ -369,6 +371,7 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
 
   if (*stats) return PrintStatistics(flags);
   if (*abi_list) return std::fputs((as_json ? AbiListJson() : AbiListText()).c_str(), stdout) < 0;
+  if (*limits_list) return Print(as_json ? LimitsJson() : as_markdown ? LimitsMarkdown() : LimitsText());
   if (policy.IsAsked()) return Print(policy.Run());
   if (*worker) return Work(flags, make_kernel);
   return Supervise(flags, make_kernel);

@@ -40,18 +40,20 @@ Guest* Core::FindGuest(GuestId guest) {
 }
 
 PendingCall* Core::FindCall(const CallToken& token, Guest** guest, Process** process) {
+  *process = nullptr;
   *guest = FindGuest(token.guest);
   if (*guest == nullptr || token.lane >= wire::kLaneCount) return nullptr;
   const auto it = (*guest)->processes.find(token.process);
   if (it == (*guest)->processes.end()) return nullptr;
   *process = it->second.get();
-  return &it->second->OnLane(token.lane);
+  return it->second->calls[token.lane].get();
 }
 
-PendingCall* Core::FindIdleCall(const CallToken& token, Guest** guest, Process** process) {
-  PendingCall* pending = FindCall(token, guest, process);
-  const bool idle = pending != nullptr && !(*process)->gone && pending->stage == PendingCall::Stage::kFree;
-  return idle ? pending : nullptr;
+bool Core::FindIdleCall(const CallToken& token, Guest** guest, Process** process, PendingCall** pending) {
+  *pending = FindCall(token, guest, process);
+  if (*guest == nullptr || *process == nullptr || (*process)->gone) return false;
+  if (*pending == nullptr) *pending = (*process)->OnLane(token.lane);
+  return *pending == nullptr || (*pending)->stage == PendingCall::Stage::kFree;
 }
 
 bool Core::Holds(GuestId guest, ProcessId process, uint32_t file_id_untrusted) {
@@ -64,15 +66,52 @@ GuestStatisticsView Core::Statistics(GuestId guest) const {
   const auto it = guests_.find(guest);
   if (it == guests_.end()) return {};
   const Guest& state = *it->second;
-  return {state.processes.size(),  state.files.size(),        state.handles.clients(),
-          state.handles.objects(), state.memory.used_bytes(), state.memory.quota_bytes(),
+  return {state.processes.size(),
+          state.files.size(),
+          state.handles.clients(),
+          state.handles.objects(),
+          state.ledger.used()[Resource::kVideoMemory],
+          state.ledger.limits(),
+          state.ledger.used(),
+          state.ledger.refused(),
           state.counters};
+}
+
+uint64_t Core::NextFrameNs(GuestId guest, ProcessId process, uint64_t now_ns) {
+  Account* account = FindAccount(guest, process);
+  return account == nullptr ? now_ns : account->NextFrameNs(now_ns);
+}
+
+bool Core::HasFrameRate(GuestId guest, ProcessId process) {
+  const Account* account = FindAccount(guest, process);
+  return account != nullptr && account->HasFrameRate();
+}
+
+bool Core::IsAttached(GuestId guest, ProcessId process) { return FindAccount(guest, process) != nullptr; }
+
+Account* Core::FindAccount(GuestId guest, ProcessId process) {
+  const Guest* state = FindGuest(guest);
+  if (state == nullptr) return nullptr;
+  const auto it = state->processes.find(process);
+  return it == state->processes.end() ? nullptr : it->second->account;
 }
 
 // ---- Guests and processes ----
 
 void Core::On(GuestAdded event, Actions*) {
-  guests_.try_emplace(event.guest, std::make_unique<Guest>(event.memory_quota_bytes));
+  guests_.try_emplace(event.guest, std::make_unique<Guest>(event.limits));
+}
+
+Account& Core::AccountOf(Guest& guest, uint32_t uid) {
+  std::unique_ptr<Account>& account = guest.accounts[uid];
+  if (account == nullptr) account = std::make_unique<Account>(&guest.ledger);
+  return *account;
+}
+
+void Core::On(UidAdded event, Actions*) {
+  Guest* guest = FindGuest(event.guest);
+  if (guest == nullptr) return;
+  AccountOf(*guest, event.uid).Join(std::move(event.level));
 }
 
 void Core::On(GuestRemoved event, Actions*) {
@@ -83,8 +122,14 @@ void Core::On(GuestRemoved event, Actions*) {
 void Core::On(ProcessAttached event, Actions*) {
   Guest* guest = FindGuest(event.guest);
   if (guest == nullptr) return;
-  auto [it, is_new] = guest->processes.try_emplace(event.process, std::make_unique<Process>());
-  if (is_new) it->second->pid_untrusted = event.pid_untrusted;
+  if (guest->processes.contains(event.process)) return;
+  Account& account = AccountOf(*guest, event.uid);
+  auto process = std::make_unique<Process>();
+  process->charge = account.Take(Resource::kProcesses, 1);
+  if (!process->charge) return;
+  process->account = &account;
+  process->pid_untrusted = event.pid_untrusted;
+  guest->processes.emplace(event.process, std::move(process));
 }
 
 void Core::On(ProcessGone event, Actions*) {
@@ -102,21 +147,28 @@ void Core::On(ProcessGone event, Actions*) {
 void Core::On(OpenRequested event, Actions* actions) {
   Guest* guest;
   Process* process;
-  PendingCall* pending = FindIdleCall(event.token, &guest, &process);
-  if (pending == nullptr) return;
+  PendingCall* pending;
+  if (!FindIdleCall(event.token, &guest, &process, &pending)) return;
   ++guest->counters.opens;
   const auto refuse = [&](const Refusal& refusal) {
     Note(*guest, event.token.guest, refusal, actions);
     actions->push_back(ReplyOpen{event.token, event.sequence, refusal.error, FileId::kNone, {}});
   };
+  const auto over = [&](Resource resource) {
+    refuse(OverLimit(resource, process->account->limit(resource)));
+  };
+  if (pending == nullptr) return over(Resource::kLanes);
   const auto device_class = static_cast<DeviceClass>(event.device_class_untrusted);
   const bool is_gpu = IsKnownClass(event.device_class_untrusted) && device_class == DeviceClass::kGpu;
   const bool seen = is_gpu ? std::count(gpu_minors_.begin(), gpu_minors_.end(), event.minor_untrusted) != 0
                            : event.minor_untrusted == 0;
   if (!IsKnownClass(event.device_class_untrusted) || !seen)
     return refuse(Refusal::Errno(Reason::kUnknownDevice, ENODEV, event.minor_untrusted));
-  File* file = guest->files.Reserve({device_class, event.minor_untrusted}, event.token.process);
-  if (file == nullptr) return refuse(Refusal::Errno(Reason::kOverLimit, EMFILE, kFilesPerGuestMax));
+  Charge charge = process->account->Take(Resource::kFiles, 1);
+  if (!charge) return over(Resource::kFiles);
+  File* file =
+      guest->files.Reserve({device_class, event.minor_untrusted}, event.token.process, std::move(charge));
+  if (file == nullptr) return over(Resource::kFiles);
   pending->stage = PendingCall::Stage::kOpening;
   pending->sequence = event.sequence;
   pending->file = file->id;

@@ -1,6 +1,7 @@
 // The broker's judgement: Step(event) -> actions. Pure: no system call, clock, thread, log or randomness, so
 // the same events give the same actions, and millions of random histories can be driven through it in a test.
-// It trusts the driver's answers and the ids the worker minted; everything a guest wrote it looks up or
+// The one thing that comes in from elsewhere is what other workers hold of a uid (ledger.h). The core
+// trusts the driver's answers and the ids the worker minted; everything a guest wrote it looks up or
 // checks.
 //
 //   IoctlRequested -> request_check -> handle_table, file_table, translate -> DriverIoctl
@@ -37,12 +38,22 @@ class Core {
   // be refused for this.
   bool Holds(GuestId guest, ProcessId process, uint32_t file_id_untrusted);
 
+  // When the next frame of `process` may be served, by the clock that says `now_ns`: at once, or later when
+  // its guest or its uid has a rate and keeps to it so. Each question is for one frame; they are served in
+  // order.
+  uint64_t NextFrameNs(GuestId guest, ProcessId process, uint64_t now_ns);
+  bool HasFrameRate(GuestId guest, ProcessId process);
+
+  // Whether ProcessAttached has found room for the process, and it has not gone.
+  bool IsAttached(GuestId guest, ProcessId process);
+
   GuestStatisticsView Statistics(GuestId guest) const;
 
  private:
   using Actions = std::vector<Action>;
 
   void On(GuestAdded event, Actions* actions);
+  void On(UidAdded event, Actions* actions);
   void On(GuestRemoved event, Actions* actions);
   void On(ProcessAttached event, Actions* actions);
   void On(OpenRequested event, Actions* actions);
@@ -57,13 +68,18 @@ class Core {
   Guest* FindGuest(GuestId guest);
   // The process and its lane's call; null when either is gone.
   PendingCall* FindCall(const CallToken& token, Guest** guest, Process** process);
-  // The same for a new request: null also when the process has left or has a call on this lane.
-  PendingCall* FindIdleCall(const CallToken& token, Guest** guest, Process** process);
+  // The same for a new request: false also when the process has left or has a call on this lane. `pending` is
+  // null when the guest may have no more lanes.
+  bool FindIdleCall(const CallToken& token, Guest** guest, Process** process, PendingCall** pending);
+  static Account& AccountOf(Guest& guest, uint32_t uid);
+  Account* FindAccount(GuestId guest, ProcessId process);
 
   // What is wrong with the request beyond its layout; else it is ready for the driver.
-  std::optional<Refusal> Prepare(Guest& guest, const IoctlRequested& event, File& file, PendingCall& pending,
-                                 DriverCall& call);
-  std::optional<Refusal> ChargeMemory(Guest& guest, const DriverCall& call, PendingCall& pending);
+  std::optional<Refusal> Prepare(Guest& guest, Account& account, const IoctlRequested& event, File& file,
+                                 PendingCall& pending, DriverCall& call);
+  // What the call makes, a client or an object, is charged before the driver sees it.
+  std::optional<Refusal> TakeCharges(Account& account, Resource made, const DriverCall& call,
+                                     PendingCall& pending);
   std::optional<Refusal> AttachFiles(Guest& guest, const IoctlRequested& event, File& file,
                                      PendingCall& pending, DriverCall& call);
   std::optional<Refusal> AttachFile(Guest& guest, const IoctlRequested& event, const abi::FdField& fd,

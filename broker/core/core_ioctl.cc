@@ -17,7 +17,10 @@ namespace {
 // O_RDWR of Linux: a mapping's own file is mapped for writing, whatever the guest's flags were.
 constexpr uint32_t kReadWrite = 2;
 
-void TrimOriginal(PendingCall& pending) {
+// What a lane needs only during a call.
+void GiveBack(PendingCall& pending) {
+  pending.charges.Release();
+  pending.bytes.Release();
   if (pending.original.capacity() > kKeptBytesPerLaneMax) std::vector<uint8_t>().swap(pending.original);
 }
 
@@ -55,27 +58,36 @@ bool IsUvmInitialize(const File& file, const PendingCall& pending) {
 void Core::On(IoctlRequested event, Actions* actions) {
   Guest* guest;
   Process* process;
-  PendingCall* pending = FindIdleCall(event.token, &guest, &process);
-  if (pending == nullptr) return;
+  PendingCall* pending;
+  if (!FindIdleCall(event.token, &guest, &process, &pending)) return;
   ++guest->counters.ioctls;
   DriverCall call = std::move(event.call_untrusted);
+  Account& account = *process->account;
+  const auto refuse_unread = [&](Resource resource) {
+    const Refusal refusal = OverLimit(resource, account.limit(resource));
+    Note(*guest, event.token.guest, refusal, actions);
+    Refuse(event.token, event.sequence, refusal, {}, {}, std::move(call), actions);
+  };
+  if (pending == nullptr) return refuse_unread(Resource::kLanes);
+  pending->bytes = account.Take(Resource::kCallBytes, call.buffer.size());
+  if (!pending->bytes) return refuse_unread(Resource::kCallBytes);
   pending->original = call.buffer;
   pending->checked = {};
   const auto refuse = [&](const Refusal& refusal) {
     Note(*guest, event.token.guest, refusal, actions);
     Refuse(event.token, event.sequence, refusal, pending->checked, pending->original, std::move(call),
            actions);
-    TrimOriginal(*pending);
+    GiveBack(*pending);
   };
   File* file = guest->files.FindHeldBy(static_cast<FileId>(event.file_id_untrusted), event.token.process);
   if (file == nullptr) return refuse(Refusal::Errno(Reason::kUnknownFile, ENODEV, event.file_id_untrusted));
-  if (auto refusal = Prepare(*guest, event, *file, *pending, call)) return refuse(*refusal);
+  if (auto refusal = Prepare(*guest, account, event, *file, *pending, call)) return refuse(*refusal);
   if (pending->checked.would_be_denied) NoteShadow(*guest, event.token.guest, pending->checked, actions);
   if (pending->checked.verdict == Verdict::kAnswer) {
     if (auto refusal = AnswerControl(guest->handles, pending->checked, pending->original, call))
       return refuse(*refusal);
     actions->push_back(ReplyIoctl{event.token, event.sequence, 0, true, std::move(call)});
-    return TrimOriginal(*pending);
+    return GiveBack(*pending);
   }
   if (pending->checked.verdict == Verdict::kClamp) ClampArguments(pending->checked, call);
 
@@ -94,34 +106,41 @@ void Core::On(IoctlRequested event, Actions* actions) {
   SendToDriver(*guest, *file, event.token, *pending, std::move(call), actions);
 }
 
-std::optional<Refusal> Core::Prepare(Guest& guest, const IoctlRequested& event, File& file,
+std::optional<Refusal> Core::Prepare(Guest& guest, Account& account, const IoctlRequested& event, File& file,
                                      PendingCall& pending, DriverCall& call) {
   pending.checked = CheckRequest(*table_, verdicts_, file.node.device_class, call);
   if (pending.checked.refusal) return pending.checked.refusal;
+  const bool makes_client = MakesClient(pending.checked);
   uint32_t wanted_client = 0;
   if (auto refusal = ToDriver(guest.handles, file, pending.checked, call, &wanted_client)) return refusal;
-  if (MakesClient(pending.checked)) {
-    if (!guest.handles.HasRoomForClient())
-      return Refusal::Status(Reason::kOverLimit, NV_ERR_INSUFFICIENT_RESOURCES, kClientsPerGuestMax);
+  if (makes_client) {
     const bool taken =
         !guest.handles.IsFree(static_cast<ClientHandle>(wanted_client)) || IsNumberedByDriver(wanted_client);
     if (wanted_client != 0 && taken)
       return Refusal::Status(Reason::kUnknownClient, NV_ERR_INSERT_DUPLICATE_NAME, wanted_client);
     pending.new_client = static_cast<ClientHandle>(wanted_client);
-  } else if (MakesObject(pending.checked, call) && !guest.handles.HasRoomForObject()) {
-    return Refusal::Status(Reason::kOverLimit, NV_ERR_INSUFFICIENT_RESOURCES, kObjectsPerGuestMax);
   }
   if (auto refusal = AttachFiles(guest, event, file, pending, call)) return refusal;
-  return ChargeMemory(guest, call, pending);
+  if (!makes_client && !MakesObject(pending.checked, call)) return std::nullopt;
+  return TakeCharges(account, makes_client ? Resource::kClients : Resource::kObjects, call, pending);
 }
 
-std::optional<Refusal> Core::ChargeMemory(Guest& guest, const DriverCall& call, PendingCall& pending) {
-  const auto size_bytes = VideoMemoryBytes(pending.checked, call);
-  if (!size_bytes) return std::nullopt;
-  pending.memory = guest.memory.Charge(*size_bytes);
-  if (pending.memory != nullptr) return std::nullopt;
-  const auto quota_mib = static_cast<uint32_t>(guest.memory.quota_bytes() >> 20);
-  return Refusal::Status(Reason::kOverQuota, NV_ERR_NO_MEMORY, quota_mib);
+std::optional<Refusal> Core::TakeCharges(Account& account, Resource made, const DriverCall& call,
+                                         PendingCall& pending) {
+  const CheckedCall& checked = pending.checked;
+  const auto take = [&](Resource resource, uint64_t amount, Charge* charge) {
+    *charge = account.Take(resource, amount);
+    return *charge ? std::nullopt : std::optional(OverLimit(resource, account.limit(resource)));
+  };
+  if (auto refusal = take(made, 1, &pending.charges.object)) return refusal;
+  if (IsEscape(checked, NV_ESC_RM_ALLOC) && IsChannelClass(checked.nested->number))
+    if (auto refusal = take(Resource::kChannels, 1, &pending.charges.channel)) return refusal;
+  const auto asked = MemoryOf(checked, call);
+  if (!asked) return std::nullopt;
+  Charge memory;
+  if (auto refusal = take(asked->resource, asked->size_bytes, &memory)) return refusal;
+  pending.charges.memory = std::make_shared<Charge>(std::move(memory));
+  return std::nullopt;
 }
 
 // Turns the file references into driver files, each where the spec has an fd field; others are not passed on.
@@ -207,11 +226,13 @@ void Core::On(DriverReturned event, Actions* actions) {
   if (succeeded) {
     if (MakesClient(pending->checked))
       pending->new_client = guest->handles.ChooseClient(static_cast<uint32_t>(pending->new_client));
-    if (pending->memory != nullptr)
-      pending->memory->GrowTo(VideoMemoryBytes(pending->checked, event.call).value_or(0));
-    if (IsFiltered(pending->checked)) FilterAnswer(*guest, pending->checked, pending->original, event.call);
+    if (pending->charges.memory != nullptr)
+      if (const auto given = MemoryOf(pending->checked, event.call))
+        pending->charges.memory->GrowTo(given->size_bytes);
+    if (IsFiltered(pending->checked))
+      FilterAnswer(guest->handles, *process->account, pending->checked, pending->original, event.call);
     Record(guest->handles, pending->checked, pending->original,
-           {file->id, process->pid_untrusted, pending->new_client, std::move(pending->memory)}, event.call);
+           {file->id, process->pid_untrusted, pending->new_client, &pending->charges}, event.call);
     if (IsRegisterFd(*file, *pending)) Register(*guest, *file, pending->named_file);
   }
   ToGuest(pending->checked, pending->original, succeeded, event.call);
@@ -237,8 +258,7 @@ void Core::EndCall(Guest& guest, const CallToken& token, Process& process, Pendi
   pending.stage = PendingCall::Stage::kFree;
   pending.mapping = 0;
   pending.wants_mapping = false;
-  pending.memory = nullptr;
-  TrimOriginal(pending);
+  GiveBack(pending);
   if (--process.calls_in_flight == 0 && process.gone) guest.processes.erase(token.process);
 }
 

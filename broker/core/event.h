@@ -4,11 +4,12 @@
 #define BROKER_CORE_EVENT_H_
 
 #include <cstdint>
+#include <memory>
 #include <variant>
 #include <vector>
 
 #include "broker/core/ids.h"
-#include "broker/core/quota.h"
+#include "broker/core/ledger.h"
 #include "broker/driver/call.h"
 #include "broker/driver/driver.h"
 
@@ -16,7 +17,15 @@ namespace nvshim::broker {
 
 struct GuestAdded {
   GuestId guest;
-  uint64_t memory_quota_bytes = kNoQuota;  // of video memory
+  Limits limits = DefaultLimits();
+};
+
+// Processes of this uid are bound by what all guests of the uid may have together, from now on; without it,
+// only by what the guest may. Told again, what they hold moves to the new level.
+struct UidAdded {
+  GuestId guest;
+  uint32_t uid;
+  std::shared_ptr<UidLevel> level;
 };
 
 // The guest is empty and forgotten, with its counters.
@@ -24,10 +33,12 @@ struct GuestRemoved {
   GuestId guest;
 };
 
+// The guest may be at its limit: then the process is not known afterwards.
 struct ProcessAttached {
   GuestId guest;
   ProcessId process;
   uint32_t pid_untrusted = 0;  // what the process calls itself; shown to its own guest only
+  uint32_t uid = 0;
 };
 
 // From a frame of kind Open.
@@ -92,7 +103,7 @@ struct ProcessGone {
   ProcessId process;
 };
 
-using Event = std::variant<GuestAdded, GuestRemoved, ProcessAttached, OpenRequested, IoctlRequested,
+using Event = std::variant<GuestAdded, UidAdded, GuestRemoved, ProcessAttached, OpenRequested, IoctlRequested,
                            DriverOpened, DriverReturned, FileClaimed, FileHungUp, FileSignalled, ProcessGone>;
 
 }  // namespace nvshim::broker

@@ -1,11 +1,14 @@
 #include "broker/core/file_table.h"
 
+#include <utility>
+
 #include "broker/core/limits.h"
 
 namespace nvshim::broker {
 namespace {
 
 constexpr uint32_t kIndexBits = 12;
+static_assert(kFilesPerGuestMax <= 1u << kIndexBits);
 constexpr uint32_t kIndexMask = (1u << kIndexBits) - 1;
 constexpr uint32_t kGenerationMask = (1u << (32 - kIndexBits)) - 1;
 
@@ -17,7 +20,7 @@ FileId MakeId(uint32_t index, uint32_t generation) {
 
 }  // namespace
 
-File* FileTable::Reserve(DeviceNode node, ProcessId process) {
+File* FileTable::Reserve(DeviceNode node, ProcessId process, Charge charge) {
   if (free_.empty()) {
     if (slots_.size() >= kFilesPerGuestMax) return nullptr;
     free_.push_back(static_cast<uint32_t>(slots_.size()));
@@ -31,6 +34,7 @@ File* FileTable::Reserve(DeviceNode node, ProcessId process) {
   slot.file.id = MakeId(index, slot.generation);
   slot.file.node = node;
   slot.file.holders.insert(process);
+  slot.file.charge = std::move(charge);
   ++size_;
   return &slot.file;
 }

@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "broker/core/ids.h"
+#include "broker/core/ledger.h"
 #include "broker/driver/driver.h"
 
 namespace nvshim::broker {
@@ -20,13 +21,15 @@ struct File {
   uint32_t registrants = 0;      // files registered to this one; each keeps it open, as in the driver
   uint32_t calls_in_flight = 0;  // a file is closed when the last one has returned
   bool hung_up = false;
+  Charge charge;
   absl::flat_hash_set<ProcessId> holders;
 };
 
 class FileTable {
  public:
-  // A new entry for `node`, held by `process`, without a driver file yet; null when the table is full.
-  File* Reserve(DeviceNode node, ProcessId process);
+  // A new entry for `node`, held by `process`, without a driver file yet. Null when the table is full, which
+  // no guest's limit lets happen.
+  File* Reserve(DeviceNode node, ProcessId process, Charge charge = {});
 
   // The file, or null. `id` may be anything.
   File* Find(FileId id);

@@ -34,25 +34,25 @@ bool IsAmong(const uint32_t (&numbers)[n], uint32_t number) {
 }
 
 // A list of NV2080_CTRL_FB_INFO: {index, data}.
-void LimitFbInfo(const MemoryLedger& memory, uint32_t count, Bytes list) {
+void LimitFbInfo(const Account& account, uint32_t count, Bytes list) {
   count = std::min(count, static_cast<uint32_t>(list.size() / 8));
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t index = Get<uint32_t>(list, 8 * i) & kIndexMask;
-    const uint64_t limit_bytes = IsAmong(kTotals, index)  ? memory.quota_bytes()
-                                 : IsAmong(kFrees, index) ? memory.free_bytes()
-                                                          : kNoQuota;
+    const uint64_t limit_bytes = IsAmong(kTotals, index)  ? account.limit(Resource::kVideoMemory)
+                                 : IsAmong(kFrees, index) ? account.left(Resource::kVideoMemory)
+                                                          : kNoLimit;
     const uint64_t data = Get<uint32_t>(list, 8 * i + 4);
     Put<uint32_t>(list, 8 * i + 4, static_cast<uint32_t>(std::min(data, limit_bytes >> 10)));
   }
 }
 
-void LimitHeapInfo(const MemoryLedger& memory, Bytes params) {
+void LimitHeapInfo(const Account& account, Bytes params) {
   const auto limit = [&](uint32_t offset, uint64_t limit_bytes) {
     Put<uint64_t>(params, offset, std::min(Get<uint64_t>(params, offset), limit_bytes));
   };
-  limit(kHeapTotalOffset, memory.quota_bytes());
-  limit(kHeapFreeOffset, memory.free_bytes());
-  limit(kHeapLargestOffset, memory.free_bytes());
+  limit(kHeapTotalOffset, account.limit(Resource::kVideoMemory));
+  limit(kHeapFreeOffset, account.left(Resource::kVideoMemory));
+  limit(kHeapLargestOffset, account.left(Resource::kVideoMemory));
 }
 
 // ---- Processes ----
@@ -89,26 +89,26 @@ void AnswerPidInfo(const HandleTable& handles, GuestBytes asked, Bytes params) {
 
 }  // namespace
 
-void FilterAnswer(const Guest& guest, const CheckedCall& checked, const std::vector<uint8_t>& original,
-                  DriverCall& call) {
+void FilterAnswer(const HandleTable& handles, const Account& account, const CheckedCall& checked,
+                  const std::vector<uint8_t>& original, DriverCall& call) {
   if (IsEscape(checked, NV_ESC_RM_VID_HEAP_CONTROL) &&
       Get<uint32_t>(call.Bytes(0), kFunctionOffset) == NVOS32_FUNCTION_INFO)
-    return LimitHeapInfo(guest.memory, call.Bytes(0));
+    return LimitHeapInfo(account, call.Bytes(0));
   if (checked.spec->shape != abi::Shape::kControl || checked.nested_segment == 0) return;
   const Bytes params = call.Bytes(checked.nested_segment);
   const GuestBytes asked(original.data() + call.segments[checked.nested_segment].offset, params.size());
   switch (checked.nested->number) {
     case NV2080_CTRL_CMD_FB_GET_INFO:
       if (const uint32_t list = call.Child(checked.nested_segment, kFbInfoPointerOffset); list != 0)
-        LimitFbInfo(guest.memory, Get<uint32_t>(asked, kFbInfoCountOffset), call.Bytes(list));
+        LimitFbInfo(account, Get<uint32_t>(asked, kFbInfoCountOffset), call.Bytes(list));
       return;
     case NV2080_CTRL_CMD_FB_GET_INFO_V2:
-      return LimitFbInfo(guest.memory, Get<uint32_t>(asked, kFbInfoCountOffset),
+      return LimitFbInfo(account, Get<uint32_t>(asked, kFbInfoCountOffset),
                          params.subspan(kFbInfoListOffset));
     case NV2080_CTRL_CMD_GPU_GET_PIDS:
-      return AnswerPids(guest.handles, asked, params);
+      return AnswerPids(handles, asked, params);
     case NV2080_CTRL_CMD_GPU_GET_PID_INFO:
-      return AnswerPidInfo(guest.handles, asked, params);
+      return AnswerPidInfo(handles, asked, params);
     default:
       return;
   }

@@ -5,7 +5,8 @@
 
 #include <vector>
 
-#include "broker/core/guest.h"
+#include "broker/core/handle_table.h"
+#include "broker/core/ledger.h"
 #include "broker/core/request_check.h"
 #include "broker/driver/call.h"
 
@@ -13,8 +14,8 @@ namespace nvshim::broker {
 
 // Rewrites the answer to a call that has succeeded; `original` is the buffer as the guest sent it, same
 // segments.
-void FilterAnswer(const Guest& guest, const CheckedCall& checked, const std::vector<uint8_t>& original,
-                  DriverCall& call);
+void FilterAnswer(const HandleTable& handles, const Account& account, const CheckedCall& checked,
+                  const std::vector<uint8_t>& original, DriverCall& call);
 
 }  // namespace nvshim::broker
 

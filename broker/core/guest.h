@@ -1,4 +1,5 @@
-// The state of one guest: its processes with their calls in flight, its files, its handles, its counters.
+// The state of one guest: its processes with their calls in flight, its files, its handles, its counters,
+// and the ledger of all that.
 // Plain data with no behaviour beyond bookkeeping; core.h decides.
 #ifndef BROKER_CORE_GUEST_H_
 #define BROKER_CORE_GUEST_H_
@@ -29,12 +30,14 @@ struct PendingCall {
     kCalling,         // an Ioctl is with the driver
   };
   Stage stage = Stage::kFree;
+  Charge lane;
   uint32_t sequence = 0;
   FileId file = FileId::kNone;
   CheckedCall checked;
   ClientHandle new_client{};          // chosen for a call that makes a client
   std::vector<uint8_t> original;      // the guest's bytes, as sent
-  SharedCharge memory;                // what the call takes, until the object that it makes has it
+  ObjectCharges charges;              // what the call takes, until the object that it makes has it
+  Charge bytes;                       // for `original`
   DriverCall call;                    // while the fresh driver file is opened
   FileId named_file = FileId::kNone;  // the file that the struct's fd field names; stays open meanwhile
   bool wants_mapping = false;         // that fd receives an mmap context
@@ -46,18 +49,27 @@ struct Process {
   uint32_t pid_untrusted = 0;  // what the guest calls it; 0: it has not said
   bool gone = false;           // left with calls in flight: forgotten when the last has returned
   uint32_t calls_in_flight = 0;
+  Account* account = nullptr;
+  Charge charge;
   std::array<std::unique_ptr<PendingCall>, wire::kLaneCount> calls;  // made at a lane's first use
 
-  PendingCall& OnLane(uint32_t lane) {
-    if (calls[lane] == nullptr) calls[lane] = std::make_unique<PendingCall>();
-    return *calls[lane];
+  // Null when the guest may have no more lanes.
+  PendingCall* OnLane(uint32_t lane) {
+    if (calls[lane] != nullptr) return calls[lane].get();
+    Charge charge_of_lane = account->Take(Resource::kLanes, 1);
+    if (!charge_of_lane) return nullptr;
+    calls[lane] = std::make_unique<PendingCall>();
+    calls[lane]->lane = std::move(charge_of_lane);
+    return calls[lane].get();
   }
 };
 
 struct Guest {
-  explicit Guest(uint64_t memory_quota_bytes) : memory(memory_quota_bytes) {}
+  explicit Guest(const Limits& limits) : ledger(limits) {}
 
-  MemoryLedger memory;  // outlives the charges in all below
+  // Both outlive the charges in all below.
+  Ledger ledger;
+  absl::flat_hash_map<uint32_t, std::unique_ptr<Account>> accounts;  // by uid
   absl::flat_hash_map<ProcessId, std::unique_ptr<Process>> processes;
   FileTable files;
   HandleTable handles;

@@ -4,8 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "broker/core/limits.h"
-
 namespace nvshim::broker {
 namespace {
 
@@ -15,21 +13,18 @@ constexpr uint32_t kClientHandleMask = 0x000fffff;
 
 }  // namespace
 
-bool HandleTable::HasRoomForClient() const { return clients_.size() < kClientsPerGuestMax; }
-
-bool HandleTable::HasRoomForObject() const { return objects_ < kObjectsPerGuestMax; }
-
 ClientHandle HandleTable::ChooseClient(uint32_t wanted) {
   if (wanted != 0 && IsFree(static_cast<ClientHandle>(wanted))) return static_cast<ClientHandle>(wanted);
-  // Ends: the table holds fewer clients than the mask has numbers.
+  // Ends: a guest may have fewer clients than the mask has numbers (kClientsPerGuestMax).
   for (;;) {
     const auto client = static_cast<ClientHandle>(kClientHandleBase | (next_client_++ & kClientHandleMask));
     if (IsFree(client)) return client;
   }
 }
 
-void HandleTable::AddClient(ClientHandle client, RealClientHandle real, FileId owner, uint32_t pid) {
-  clients_.emplace(client, Client{real, owner, pid, {}});
+void HandleTable::AddClient(ClientHandle client, RealClientHandle real, FileId owner, uint32_t pid,
+                            Charge charge) {
+  clients_.emplace(client, Client{real, owner, pid, std::move(charge), {}});
 }
 
 std::optional<HandleTable::ClientView> HandleTable::FindClient(uint32_t handle_untrusted) const {
@@ -39,7 +34,7 @@ std::optional<HandleTable::ClientView> HandleTable::FindClient(uint32_t handle_u
 }
 
 void HandleTable::AddObject(ClientHandle client, ObjectHandle object, ObjectHandle parent, uint32_t rm_class,
-                            SharedCharge memory) {
+                            ObjectCharges charges) {
   const auto it = clients_.find(client);
   if (it == clients_.end() || object == kNoObject) return;
   if (static_cast<uint32_t>(object) == static_cast<uint32_t>(client)) return;
@@ -49,7 +44,7 @@ void HandleTable::AddObject(ClientHandle client, ObjectHandle object, ObjectHand
   Object& made = objects[object];
   made.rm_class = rm_class;
   made.parent = below_client ? static_cast<ObjectHandle>(client) : parent;
-  made.memory = std::move(memory);
+  made.charges = std::move(charges);
   if (!below_client) LinkBelow(objects, parent, object);
   ++objects_;
 }
@@ -114,7 +109,7 @@ SharedCharge HandleTable::MemoryOf(ClientHandle client, ObjectHandle object) con
   const auto it = clients_.find(client);
   if (it == clients_.end()) return nullptr;
   const auto found = it->second.objects.find(object);
-  return found == it->second.objects.end() ? nullptr : found->second.memory;
+  return found == it->second.objects.end() ? nullptr : found->second.charges.memory;
 }
 
 // ---- What the process table shows ----
@@ -125,11 +120,12 @@ std::map<uint32_t, MemoryUsage> HandleTable::MemoryByPid() const {
     if (client.pid == 0) continue;
     MemoryUsage& usage = usages[client.pid];
     for (const auto& [number, object] : client.objects) {
-      if (object.memory == nullptr) continue;
-      uint64_t& bytes = object.memory.use_count() == 1  ? usage.private_bytes
+      const SharedCharge& memory = object.charges.memory;
+      if (memory == nullptr || memory->resource() != Resource::kVideoMemory) continue;
+      uint64_t& bytes = memory.use_count() == 1         ? usage.private_bytes
                         : object.rm_class != kDuplicate ? usage.shared_owned_bytes
                                                         : usage.shared_duplicate_bytes;
-      bytes += object.memory->size_bytes();
+      bytes += memory->amount();
     }
   }
   return usages;

@@ -1,7 +1,8 @@
 // The RM handles of one guest: its clients, under the guest's own virtual numbers, and below each client the
 // tree of objects as the driver keeps it. A handle that is not in here does not exist for this guest. Object
 // handles are the guest's own choice and pass unchanged; client handles of the driver are global to the
-// machine and never shown. Pure; bounded by kClientsPerGuestMax and kObjectsPerGuestMax.
+// machine and never shown. Each client and object keeps what was charged for it. Pure; as large as the
+// charges allow.
 #ifndef BROKER_CORE_HANDLE_TABLE_H_
 #define BROKER_CORE_HANDLE_TABLE_H_
 
@@ -30,7 +31,7 @@ struct Object {
   ObjectHandle first_child = kNoObject;
   ObjectHandle next_sibling = kNoObject;
   ObjectHandle previous_sibling = kNoObject;
-  SharedCharge memory;  // video memory; duplicates share it
+  ObjectCharges charges;
 };
 
 // Video memory of one process, as NV2080_CTRL_GPU_PID_INFO_VIDEO_MEMORY_USAGE_DATA tells it apart.
@@ -42,17 +43,14 @@ struct MemoryUsage {
 
 class HandleTable {
  public:
-  // Room for one more client or object? Asked before the driver is called.
-  bool HasRoomForClient() const;
-  bool HasRoomForObject() const;
-
   // The virtual handle a new client gets: `wanted` if it is not 0 and free, else the next free number.
   ClientHandle ChooseClient(uint32_t wanted);
   bool IsFree(ClientHandle client) const { return !clients_.contains(client); }
 
   // Records a client that the driver made on `owner`, for a process that calls itself `pid`. The virtual
   // handle must be free.
-  void AddClient(ClientHandle client, RealClientHandle real, FileId owner, uint32_t pid = 0);
+  void AddClient(ClientHandle client, RealClientHandle real, FileId owner, uint32_t pid = 0,
+                 Charge charge = {});
 
   struct ClientView {
     RealClientHandle real;
@@ -65,9 +63,9 @@ class HandleTable {
   // the driver has accepted it. What the table knows under that handle so far, the driver has freed unasked
   // (as a dependent of something else): it goes, with its descendants.
   void AddObject(ClientHandle client, ObjectHandle object, ObjectHandle parent, uint32_t rm_class,
-                 SharedCharge memory = nullptr);
+                 ObjectCharges charges = {});
 
-  // The video memory of an object; null when it has none, or is not there.
+  // What the memory of an object was charged; null when it has none, or is not there.
   SharedCharge MemoryOf(ClientHandle client, ObjectHandle object) const;
 
   // Frees an object and its descendants, or, when `object` is the client's own number, the client. Unknown:
@@ -92,6 +90,7 @@ class HandleTable {
     RealClientHandle real;
     FileId owner;
     uint32_t pid;
+    Charge charge;
     Objects objects;
   };
 

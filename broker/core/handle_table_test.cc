@@ -72,17 +72,28 @@ TEST(HandleTableTest, ChosenNumbersAreFreeAndLookLikeTheDrivers) {
   EXPECT_EQ(handles.clients(), 101u);
 }
 
-TEST(HandleTableTest, AFullTableHasNoRoom) {
+TEST(HandleTableTest, ChargesGoWithTheirClientsAndObjects) {
+  Ledger ledger(NoLimits());
+  Account account(&ledger);
   HandleTable handles;
-  EXPECT_TRUE(handles.HasRoomForClient());
-  for (uint32_t i = 0; i < kClientsPerGuestMax; ++i) handles.AddClient(handles.ChooseClient(0), R(i), kFile);
-  EXPECT_FALSE(handles.HasRoomForClient());
-  EXPECT_TRUE(handles.HasRoomForObject());
-  for (uint32_t i = 0; i < kObjectsPerGuestMax; ++i)
-    handles.AddObject(C(0xc1d00000), O(i + 1), O(0xc1d00000), kClass);
-  EXPECT_FALSE(handles.HasRoomForObject());
-  handles.Free(C(0xc1d00000), O(1));
-  EXPECT_TRUE(handles.HasRoomForObject());
+  const auto charge = [&](Resource resource) { return account.Take(resource, 1); };
+  for (uint32_t client : {7u, 8u})
+    handles.AddClient(C(client), R(client), kFile, 0, charge(Resource::kClients));
+  const auto shared = std::make_shared<Charge>(charge(Resource::kVideoMemory));
+  handles.AddObject(C(7), O(1), O(7), kClass,
+                    {charge(Resource::kObjects), charge(Resource::kChannels), shared});
+  handles.AddObject(C(7), O(2), O(1), kClass, {charge(Resource::kObjects), {}, nullptr});
+  handles.AddObject(C(8), O(2), O(8), kDuplicate, {charge(Resource::kObjects), {}, shared});
+  handles.AddObject(C(9), O(2), O(9), kClass, {charge(Resource::kObjects), {}, nullptr});  // no such client
+  EXPECT_EQ(ledger.used()[Resource::kObjects], 3u);
+  handles.Free(C(7), O(1));
+  EXPECT_EQ(ledger.used()[Resource::kObjects], 1u);
+  EXPECT_EQ(ledger.used()[Resource::kChannels], 0u);
+  handles.Free(C(7), O(7));
+  EXPECT_EQ(ledger.used()[Resource::kClients], 1u);
+  handles.FreeClientsOf(kFile);
+  EXPECT_EQ(shared.use_count(), 1);
+  EXPECT_EQ(ledger.used()[Resource::kObjects] + ledger.used()[Resource::kClients], 0u);
 }
 
 TEST(HandleTableTest, FreeingAParentFreesItsDescendants) {
@@ -178,9 +189,9 @@ TEST(HandleTableTest, FreeingOneOfManySiblingsCostsNoMoreThanOneOfFew) {
   HandleTable handles;
   handles.AddClient(C(0xc1d00000), R(700), kFile);
   handles.AddObject(C(0xc1d00000), O(1), O(0xc1d00000), kClass);
-  for (uint32_t i = 2; i < kObjectsPerGuestMax; ++i) handles.AddObject(C(0xc1d00000), O(i), O(1), kClass);
+  for (uint32_t i = 2; i < kObjectsPerGuest; ++i) handles.AddObject(C(0xc1d00000), O(i), O(1), kClass);
   const auto start = std::chrono::steady_clock::now();
-  for (uint32_t i = 2; i < kObjectsPerGuestMax; ++i) handles.Free(C(0xc1d00000), O(i));
+  for (uint32_t i = 2; i < kObjectsPerGuest; ++i) handles.Free(C(0xc1d00000), O(i));
   EXPECT_EQ(handles.objects(), 1u);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
 }
@@ -188,7 +199,7 @@ TEST(HandleTableTest, FreeingOneOfManySiblingsCostsNoMoreThanOneOfFew) {
 TEST(HandleTableTest, AChainOfEveryObjectIsFreedWithoutRecursion) {
   HandleTable handles;
   handles.AddClient(C(0xc1d00000), R(700), kFile);
-  for (uint32_t i = 1; i <= kObjectsPerGuestMax; ++i)
+  for (uint32_t i = 1; i <= kObjectsPerGuest; ++i)
     handles.AddObject(C(0xc1d00000), O(i), i == 1 ? O(0xc1d00000) : O(i - 1), kClass);
   handles.Free(C(0xc1d00000), O(1));
   EXPECT_EQ(handles.objects(), 0u);

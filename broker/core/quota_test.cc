@@ -28,7 +28,9 @@ constexpr uint32_t kPidOf1 = 4711, kPidOf2 = 4712;
 class QuotaTest : public CoreTest {
  protected:
   QuotaTest() {
-    Step(GuestAdded{kLimited, kQuotaBytes});
+    Limits limits = DefaultLimits();
+    limits[Resource::kVideoMemory] = kQuotaBytes;
+    Step(GuestAdded{kLimited, limits});
     Step(ProcessAttached{kLimited, ProcessId{1}, kPidOf1});
     Step(ProcessAttached{kLimited, ProcessId{2}, kPidOf2});
     Step(ProcessAttached{kLimited, ProcessId{3}});
@@ -62,7 +64,9 @@ class QuotaTest : public CoreTest {
         .U32(0, 12, from_client)
         .U32(0, 16, from);
   }
-  uint64_t UsedBytes(GuestId guest = kLimited) const { return core_.Statistics(guest).memory_bytes; }
+  uint64_t UsedBytes(GuestId guest = kLimited) const {
+    return core_.Statistics(guest).used[Resource::kVideoMemory];
+  }
   uint64_t RefusedOverQuota() const {
     return core_.Statistics(kLimited).counters.refusals[static_cast<size_t>(Reason::kOverQuota)];
   }

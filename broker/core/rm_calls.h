@@ -75,8 +75,15 @@ inline constexpr uint32_t kNoPartition = 0xffffffff;  // PARTITIONID_INVALID: th
 inline constexpr uint32_t NV01_ROOT = 0x0;
 inline constexpr uint32_t NV01_ROOT_NON_PRIV = 0x1;
 inline constexpr uint32_t NV01_ROOT_CLIENT = 0x41;
+inline constexpr uint32_t NV01_MEMORY_SYSTEM = 0x3e;
 inline constexpr uint32_t NV01_MEMORY_LOCAL_USER = 0x40;
 inline constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = abi::kClassOsDescriptor;
+
+// The classes that are channels, of every generation: NV50_CHANNEL_GPFIFO 0x506f to
+// BLACKWELL_CHANNEL_GPFIFO_B 0xca6f.
+constexpr bool IsChannelClass(uint32_t rm_class) {
+  return rm_class >= 0x506f && rm_class <= 0xffff && (rm_class & 0xff) == 0x6f;
+}
 
 // Handles of objects that RM was asked to choose (RS_UNIQUE_HANDLE_BASE and _RANGE of rs_client.h). A client
 // under such a number would meet an object of the same number, which the handle table takes for the client.

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "broker/core/refusal.h"
+#include "broker/core/resource.h"
 
 namespace nvshim::broker {
 
@@ -23,7 +24,10 @@ struct GuestStatisticsView {
   uint64_t clients = 0;
   uint64_t objects = 0;
   uint64_t memory_bytes = 0;  // video memory, calls in flight included
-  uint64_t memory_quota_bytes = 0;
+  // Calls in flight included.
+  Limits limits;
+  Amounts used;
+  Amounts refused;
   Counters counters;
 };
 

@@ -179,7 +179,7 @@ void Record(HandleTable& handles, const CheckedCall& checked, const std::vector<
   const std::span<const uint8_t> guest_bytes(original.data() + call.segments[0].offset, bytes.size());
   if (MakesClient(checked)) {
     handles.AddClient(origin.client, static_cast<RealClientHandle>(Get<uint32_t>(bytes, kObjectOffset)),
-                      origin.file, origin.pid);
+                      origin.file, origin.pid, std::move(origin.charges->object));
     Put<uint32_t>(bytes, kObjectOffset, static_cast<uint32_t>(origin.client));
     if (checked.nested_segment != 0)
       Put<uint32_t>(call.Bytes(checked.nested_segment), 0, static_cast<uint32_t>(origin.client));
@@ -195,17 +195,17 @@ void Record(HandleTable& handles, const CheckedCall& checked, const std::vector<
     const uint32_t function = Get<uint32_t>(guest_bytes, kFunctionOffset);
     if (function == NVOS32_FUNCTION_ALLOC_SIZE)
       handles.AddObject(issuer, made(kHeapObjectOffset), parent(), NV01_MEMORY_LOCAL_USER,
-                        std::move(origin.memory));
+                        std::move(*origin.charges));
     else if (function == NVOS32_FUNCTION_FREE)
       handles.Free(issuer, static_cast<ObjectHandle>(Get<uint32_t>(guest_bytes, kHeapObjectOffset)));
   } else if (IsEscape(checked, NV_ESC_RM_DUP_OBJECT)) {
     const auto source = static_cast<ClientHandle>(Get<uint32_t>(guest_bytes, kSourceClientOffset));
-    handles.AddObject(
-        issuer, made(kObjectOffset), parent(), kDuplicate,
-        handles.MemoryOf(source, static_cast<ObjectHandle>(Get<uint32_t>(bytes, kSourceObjectOffset))));
+    origin.charges->memory =
+        handles.MemoryOf(source, static_cast<ObjectHandle>(Get<uint32_t>(bytes, kSourceObjectOffset)));
+    handles.AddObject(issuer, made(kObjectOffset), parent(), kDuplicate, std::move(*origin.charges));
   } else if (MakesObject(checked, call)) {
     handles.AddObject(issuer, made(kObjectOffset), parent(), Get<uint32_t>(bytes, kClassOffset),
-                      std::move(origin.memory));
+                      std::move(*origin.charges));
   }
 }
 

@@ -40,9 +40,9 @@ bool MakesObject(const CheckedCall& checked, const DriverCall& call);
 // What is known of a successful call beyond its bytes.
 struct Origin {
   FileId file;
-  uint32_t pid;         // what the process calls itself; 0 when it has not said
-  ClientHandle client;  // the number chosen for a client that the call made
-  SharedCharge memory;  // charged for the call
+  uint32_t pid;            // what the process calls itself; 0 when it has not said
+  ClientHandle client;     // the number chosen for a client that the call made
+  ObjectCharges* charges;  // taken for the call; what it made takes them over
 };
 
 // After a successful call: what it made or freed. `original` as above; the handle fields of `call` are the

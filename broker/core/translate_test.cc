@@ -402,9 +402,9 @@ TEST_F(TranslateTest, AnObjectCannotHaveItsClientsNumber) {
 TEST_F(TranslateTest, ClientsAndObjectsOverTheLimitAreRefusedBeforeTheDriver) {
   const FileId file = Open(kA);
   const uint32_t client = NewClient(kA, file);
-  for (uint32_t i = 1; i < kClientsPerGuestMax; ++i) NewClient(kA, file);
+  for (uint32_t i = 1; i < kClientsPerGuest; ++i) NewClient(kA, file);
   EXPECT_TRUE(Refused(Call(kA, file, MakeClient()), NV_ERR_INSUFFICIENT_RESOURCES, 28));
-  for (uint32_t i = 1; i <= kObjectsPerGuestMax; ++i) {
+  for (uint32_t i = 1; i <= kObjectsPerGuest; ++i) {
     std::vector<Action> actions;
     core_.Step(
         IoctlRequested{Token(kA), i, static_cast<uint32_t>(file), MakeObject(client, client, i).call, {}},
@@ -413,7 +413,7 @@ TEST_F(TranslateTest, ClientsAndObjectsOverTheLimitAreRefusedBeforeTheDriver) {
     core_.Step(DriverReturned{sent.token, 0, std::move(sent.call)}, &actions);
   }
   EXPECT_TRUE(Refused(Call(kA, file, MakeObject(client, client, 0)), NV_ERR_INSUFFICIENT_RESOURCES, 28));
-  EXPECT_EQ(core_.Statistics(kA).objects, kObjectsPerGuestMax);
+  EXPECT_EQ(core_.Statistics(kA).objects, kObjectsPerGuest);
   EXPECT_EQ(CountOf<NoteRefusal>(actions_), 1u);
   const FileId others = Open(kB);
   EXPECT_EQ(At(Call(kB, others, MakeClient()), 0, 28), 0u);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -122,12 +123,12 @@ ssize_t Receive(int socket, std::span<char> bytes) {
   return received > static_cast<ssize_t>(bytes.size()) ? kTooLong : received;
 }
 
-ssize_t ReceiveWithFd(int socket, std::span<char> bytes, Fd* fd) {
+ssize_t ReceiveWithFds(int socket, std::span<char> bytes, std::span<Fd> fds) {
   iovec part{bytes.data(), bytes.size()};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  alignas(cmsghdr) char control[CMSG_SPACE(kFdsPerMessageMax * sizeof(int))];
   message.msg_control = control;
   message.msg_controllen = sizeof(control);
   ssize_t received;
@@ -137,9 +138,13 @@ ssize_t ReceiveWithFd(int socket, std::span<char> bytes, Fd* fd) {
   if (received < 0) return errno == EAGAIN ? kNothingWaits : kPeerGone;
   cmsghdr* header = CMSG_FIRSTHDR(&message);
   if (header != nullptr && header->cmsg_type == SCM_RIGHTS) {
-    int passed;
-    std::memcpy(&passed, CMSG_DATA(header), sizeof(passed));
-    *fd = Fd(passed);
+    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int passed;
+      std::memcpy(&passed, CMSG_DATA(header) + i * sizeof(int), sizeof(passed));
+      Fd fd(passed);
+      if (i < fds.size()) fds[i] = std::move(fd);
+    }
   }
   return (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ? kTooLong : received;
 }

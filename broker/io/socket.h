@@ -35,7 +35,7 @@ absl::StatusOr<Peer> PeerOf(int connection);
 
 // One datagram, with at most kFdsPerMessageMax descriptors. False when the peer is gone or its buffer is
 // full.
-inline constexpr size_t kFdsPerMessageMax = 2;  // region and doorbell of Welcome
+inline constexpr size_t kFdsPerMessageMax = 2;  // region and doorbell of Welcome, or a connection and a sheet
 bool Send(int socket, std::span<const char> bytes, std::span<const int> fds = {});
 
 // What the receiving functions return instead of a length.
@@ -47,8 +47,9 @@ inline constexpr ssize_t kTooLong = -2;  // the datagram, or its descriptors, di
 // kPeerGone, and nobody who follows the protocol sends one.
 ssize_t Receive(int socket, std::span<char> bytes);
 
-// As Receive, for the broker's own sockets: one descriptor may come along.
-ssize_t ReceiveWithFd(int socket, std::span<char> bytes, Fd* fd);
+// As Receive, for the broker's own sockets: up to kFdsPerMessageMax descriptors may come along. `fds` takes
+// the first ones that did.
+ssize_t ReceiveWithFds(int socket, std::span<char> bytes, std::span<Fd> fds);
 
 }  // namespace nvshim::broker
 

@@ -1,6 +1,9 @@
 #include "broker/supervisor/statistics_json.h"
 
 #include <nlohmann/json.hpp>
+#include <string>
+
+#include "broker/io/limits_message.h"
 
 namespace nvshim::broker {
 namespace {
@@ -13,7 +16,30 @@ Json CountsJson(const google::protobuf::Map<std::string, uint64_t>& counts) {
   return sorted;
 }
 
-Json GuestJson(const GuestStatistics& guest) {
+// By kind: what is used and what may be; null is no limit. Of frames per second nothing is held.
+Json LimitsJson(const google::protobuf::RepeatedField<uint64_t>& used, const broker::Limits& limits) {
+  Json json = Json::object();
+  for (size_t i = 0; i < kResourceCount; ++i) {
+    const uint64_t limit = limits[static_cast<Resource>(i)];
+    Json& kind = json[std::string(kResources[i].name)];
+    if (kResources[i].unit != Unit::kPerSecond)
+      kind["used"] = static_cast<int>(i) < used.size() ? used[static_cast<int>(i)] : 0;
+    kind["limit"] = limit == kNoLimit ? Json() : Json(limit);
+  }
+  return json;
+}
+
+Json GuestLimitsJson(const GuestStatistics& guest, broker::Limits limits) {
+  const uint64_t quota_bytes = guest.memory_quota_bytes();
+  limits[Resource::kVideoMemory] = quota_bytes == 0 ? kNoLimit : quota_bytes;
+  Json json = LimitsJson(guest.used(), limits);
+  for (int i = 0; i < static_cast<int>(kResourceCount); ++i)
+    json[std::string(kResources[static_cast<size_t>(i)].name)]["refused_total"] =
+        i < guest.refused_total_size() ? guest.refused_total(i) : 0;
+  return json;
+}
+
+Json GuestJson(const GuestStatistics& guest, const broker::Limits& limits) {
   return {{"guest", guest.guest_id()},
           {"name", guest.name()},
           {"worker_pid", guest.worker_pid()},
@@ -27,12 +53,13 @@ Json GuestJson(const GuestStatistics& guest) {
           {"ioctls_total", guest.ioctls_total()},
           {"driver_calls_total", guest.driver_calls_total()},
           {"would_be_denied_total", guest.would_be_denied_total()},
-          {"refusals_total", CountsJson(guest.refusals_total())}};
+          {"refusals_total", CountsJson(guest.refusals_total())},
+          {"limits", GuestLimitsJson(guest, limits)}};
 }
 
-Json WorkerJson(const WorkerStatistics& worker) {
+Json WorkerJson(const WorkerStatistics& worker, const broker::Limits& guest_limits) {
   Json guests = Json::array();
-  for (const GuestStatistics& guest : worker.guests()) guests.push_back(GuestJson(guest));
+  for (const GuestStatistics& guest : worker.guests()) guests.push_back(GuestJson(guest, guest_limits));
   return {{"pid", worker.pid()},
           {"guests", guests},
           {"unknown_calls_total", CountsJson(worker.unknown_calls())},
@@ -42,8 +69,14 @@ Json WorkerJson(const WorkerStatistics& worker) {
 }  // namespace
 
 std::string StatisticsJson(const BrokerStatistics& statistics) {
+  const broker::Limits guest_limits = LimitsIn(statistics.guest_limits(), NoLimits());
+  const broker::Limits uid_limits = LimitsIn(statistics.uid_limits(), NoLimits());
   Json workers = Json::array();
-  for (const WorkerStatistics& worker : statistics.workers()) workers.push_back(WorkerJson(worker));
+  for (const WorkerStatistics& worker : statistics.workers())
+    workers.push_back(WorkerJson(worker, guest_limits));
+  Json uids = Json::array();
+  for (const UidStatistics& uid : statistics.uids())
+    uids.push_back({{"uid", uid.uid()}, {"limits", LimitsJson(uid.used(), uid_limits)}});
   const Json json = {{"driver", statistics.driver()},
                      {"driver_version", statistics.driver_version()},
                      {"guests", statistics.guests()},
@@ -54,6 +87,7 @@ std::string StatisticsJson(const BrokerStatistics& statistics) {
                      {"frames", statistics.frames()},
                      {"memory_bytes", statistics.memory_bytes()},
                      {"refusals", statistics.refusals()},
+                     {"uids", uids},
                      {"workers", workers}};
   // Guest names hold cgroup paths, which need not be UTF-8.
   return json.dump(2, ' ', false, Json::error_handler_t::replace);

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "broker/io/limits_message.h"
 #include "broker/io/socket.h"
 #include "broker/supervisor/guest_identity.h"
 
@@ -167,34 +168,56 @@ void Supervisor::OnListener(uint32_t index) {
   for (int i = 0; i < kAcceptsPerTurnMax; ++i) {
     Fd connection = Accept(listener.socket.get());
     if (!connection.valid()) return;
-    if (!listener.guest.empty()) {
-      Admit(std::move(connection), listener.guest);
-      continue;
-    }
     auto peer = PeerOf(connection.get());
     if (!peer.ok()) continue;
+    if (!listener.guest.empty()) {
+      Admit(std::move(connection), listener.guest, peer->uid);
+      continue;
+    }
     auto name = GuestNameOf(*peer);
-    if (name.ok()) Admit(std::move(connection), *name);
+    if (name.ok()) Admit(std::move(connection), *name, peer->uid);
   }
   // More may wait, and a multishot poll tells of new ones only.
   loop_->Cancel({kListenerTag, index});
 }
 
-void Supervisor::Admit(Fd connection, const std::string& name) {
+Limits Supervisor::LimitsOf(const std::string& guest_name) const {
+  Limits limits = options_.guest_limits;
+  const auto quota = options_.named_memory_quotas_bytes.find(guest_name);
+  if (quota != options_.named_memory_quotas_bytes.end()) limits[Resource::kVideoMemory] = quota->second;
+  return limits;
+}
+
+void Supervisor::Admit(Fd connection, const std::string& name, uid_t uid) {
+  const auto known = guests_.find(name);
+  const bool is_new_uid = known == guests_.end() || !known->second.rows.contains(uid);
+  UidSheets::Lease row;
+  if (is_new_uid) {
+    auto taken = uid_sheets_.Take(uid);
+    if (!taken.ok())
+      return spdlog::warn("a process of uid {} is turned away: {}", uid, taken.status().ToString());
+    row = *std::move(taken);
+  }
   Guest* guest = FindOrMake(name);
   if (guest == nullptr) return;
   ToWorker message;
-  message.mutable_attach()->set_guest_id(guest->id);
-  message.mutable_attach()->set_instance(guest->instance);
-  message.mutable_attach()->set_name(name);
-  const auto quota = options_.named_memory_quotas_bytes.find(name);
-  message.mutable_attach()->set_memory_quota_bytes(
-      quota == options_.named_memory_quotas_bytes.end() ? options_.memory_quota_bytes : quota->second);
-  const int fds[] = {connection.get()};
+  AttachProcess* attach = message.mutable_attach();
+  attach->set_guest_id(guest->id);
+  attach->set_instance(guest->instance);
+  attach->set_name(name);
+  attach->set_uid(uid);
+  PutLimits(LimitsOf(name), attach->mutable_limits());
+  std::vector<int> fds = {connection.get()};
+  if (is_new_uid) {
+    attach->set_uid_row_plus_one(row.row() + 1);
+    PutLimits(options_.uid_limits, attach->mutable_uid_limits());
+    fds.push_back(row.memfd());
+  }
   if (!Send(workers_.at(guest->worker).process.socket.get(), message.SerializeAsString(), fds)) {
     spdlog::warn("guest {} ({}): its worker takes no more connections", guest->id, name);
     return;
   }
+  if (is_new_uid) guest->rows[uid] = std::move(row);
   ++guest->attached;
   guest->empty = false;
 }
@@ -277,11 +300,12 @@ void Supervisor::RetireGuests() {
 }
 
 void Supervisor::Retire(const std::string& name) {
-  const Guest guest = guests_.at(name);
+  Guest guest = std::move(guests_.at(name));
   guests_.erase(name);
   guest_names_.erase(guest.id);
   WorkerRecord& worker = workers_.at(guest.worker);
   if (--worker.guests == 0) {
+    KeepRows(guest, worker);
     EndWorker(guest.worker);
     return;
   }
@@ -312,11 +336,18 @@ void Supervisor::OnWorker(uint32_t index) {
   }
 }
 
+// What the guest held is held until the kernel has released it: until its worker is reaped.
+void Supervisor::KeepRows(Guest& guest, WorkerRecord& worker) {
+  for (auto& [uid, row] : guest.rows) worker.lost_rows.push_back(std::move(row));
+}
+
 // A worker is gone and its guests with it: their device has fallen off the bus. Who connects again starts
 // afresh.
 void Supervisor::LoseWorker(uint32_t index) {
   WorkerRecord& worker = workers_.at(index);
   spdlog::warn("worker pid {} is gone with {} guests", worker.process.pid, worker.guests);
+  for (auto& [name, guest] : guests_)
+    if (guest.worker == index) KeepRows(guest, worker);
   std::erase_if(guests_, [&](const auto& entry) {
     if (entry.second.worker != index) return false;
     guest_names_.erase(entry.second.id);
@@ -413,6 +444,13 @@ BrokerStatistics Supervisor::Sum() const {
       sum.set_frames(sum.frames() + guest.opens_total() + guest.ioctls_total());
       for (const auto& [reason, count] : guest.refusals_total()) sum.set_refusals(sum.refusals() + count);
     }
+  }
+  PutLimits(options_.guest_limits, sum.mutable_guest_limits());
+  PutLimits(options_.uid_limits, sum.mutable_uid_limits());
+  for (const auto& [uid, used] : uid_sheets_.Sums()) {
+    UidStatistics* statistics = sum.add_uids();
+    statistics->set_uid(uid);
+    for (uint64_t one : used.values()) statistics->add_used(one);
   }
   return sum;
 }

@@ -14,8 +14,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "broker/core/resource.h"
 #include "broker/io/fd.h"
 #include "broker/io/loop.h"
+#include "broker/supervisor/uid_sheets.h"
 #include "broker/supervisor/worker_process.h"
 #include "broker/supervisor/worker_uids.h"
 #include "proto/control.pb.h"
@@ -26,8 +28,9 @@ struct SupervisorOptions {
   std::string socket;                                // guests by uid and cgroup
   std::map<std::string, std::string> named_sockets;  // guest name -> socket path
   std::string control_socket;
-  uint64_t memory_quota_bytes = 0;                            // of video memory, for each guest; 0 = none
-  std::map<std::string, uint64_t> named_memory_quotas_bytes;  // by guest name, instead of the above
+  Limits guest_limits = DefaultLimits();                      // of each guest
+  std::map<std::string, uint64_t> named_memory_quotas_bytes;  // of video memory, by guest name, instead
+  Limits uid_limits = NoLimits();                             // of all guests of a user together
   uint32_t guests_per_worker = 1;
   std::chrono::milliseconds guest_linger{10'000};  // an empty guest's worker is kept that long
   std::vector<std::string> worker_arguments;
@@ -60,11 +63,13 @@ class Supervisor {
     uint64_t attached = 0;
     bool empty = false;
     Clock::time_point empty_since;
+    std::map<uid_t, UidSheets::Lease> rows;  // of the uids that its processes have
   };
   struct WorkerRecord {
     WorkerProcess process;
     WorkerUids::Lease uid;
     uint32_t guests = 0;
+    std::vector<UidSheets::Lease> lost_rows;  // of guests that it had when it ended
     bool statistics_due = false;
     WorkerStatistics statistics;
   };
@@ -78,11 +83,12 @@ class Supervisor {
   absl::Status CatchSignals();
   void Complete(const Completion& completion);
   void OnListener(uint32_t index);
-  void Admit(Fd connection, const std::string& name);
+  void Admit(Fd connection, const std::string& name, uid_t uid);
   Guest* FindOrMake(const std::string& name);
   uint32_t WorkerWithRoom(const std::string& guest_name);
   void OnWorker(uint32_t index);
   void OnGuestEmpty(const GuestEmpty& message);
+  static void KeepRows(Guest& guest, WorkerRecord& worker);
   void LoseWorker(uint32_t index);
   void EndWorker(uint32_t index);
   void OnEndingWorker(const Completion& completion);
@@ -92,6 +98,7 @@ class Supervisor {
   void OnControl(uint32_t index);
   void AskForStatistics();
   void AnswerIfComplete();
+  Limits LimitsOf(const std::string& guest_name) const;
   BrokerStatistics Sum() const;
 
   SupervisorOptions options_;
@@ -101,6 +108,7 @@ class Supervisor {
   Fd signals_;
   std::map<std::string, Guest> guests_;          // by name
   std::map<uint32_t, std::string> guest_names_;  // by id
+  UidSheets uid_sheets_;
   std::optional<WorkerUids> worker_uids_;
   std::map<uint32_t, WorkerRecord> workers_;
   std::map<uint32_t, WorkerRecord> ending_workers_;  // killed, and not gone: their user ids are in use

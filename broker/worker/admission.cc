@@ -6,9 +6,10 @@
 #include <array>
 #include <utility>
 
-#include "broker/core/limits.h"
+#include "broker/io/limits_message.h"
 #include "broker/io/socket.h"
 #include "broker/io/transport.h"
+#include "broker/io/uid_sheet.h"
 #include "broker/worker/worker.h"
 #include "proto/wire/frame.h"
 
@@ -34,6 +35,16 @@ void Refuse(int connection, int error, const std::string& reason) {
   refused->set_protocol_version_max(wire::kProtocolVersion);
   Send(connection, message.SerializeAsString());
 }
+
+// Of a uid whose sheet cannot be mapped: what is not bound together with the uid's other guests is not had.
+class NoLevel final : public UidLevel {
+ public:
+  bool Raise(Resource, uint64_t, uint64_t) override { return false; }
+  void Set(Resource, uint64_t) override {}
+  uint64_t limit(Resource) const override { return 0; }
+  uint64_t used(Resource) const override { return 0; }
+  uint64_t NextFrameNs(uint64_t now_ns) override { return now_ns; }
+};
 
 Welcome WelcomeFor(const DriverInfo& info, uint32_t process_id, uint64_t instance) {
   Welcome welcome;
@@ -62,13 +73,14 @@ Welcome WelcomeFor(const DriverInfo& info, uint32_t process_id, uint64_t instanc
 void Worker::OnSupervisor() {
   std::array<char, kSupervisorMessageSizeBytesMax> bytes;
   for (;;) {
-    Fd connection;
-    const ssize_t received = ReceiveWithFd(supervisor_.get(), bytes, &connection);
+    std::array<Fd, 2> fds;  // a connection, and a sheet
+    const ssize_t received = ReceiveWithFds(supervisor_.get(), bytes, fds);
     if (received == kPeerGone) running_ = false;
     if (received <= 0) return;
     ToWorker message;
     if (!message.ParseFromArray(bytes.data(), static_cast<int>(received))) continue;
-    if (message.has_attach() && connection.valid()) Attach(message.attach(), std::move(connection));
+    if (message.has_attach() && fds[0].valid())
+      Attach(message.attach(), std::move(fds[0]), std::move(fds[1]));
     if (message.has_statistics()) ReportStatistics();
     if (message.has_remove()) {
       const auto guest = static_cast<GuestId>(message.remove().guest_id());
@@ -78,19 +90,30 @@ void Worker::OnSupervisor() {
   }
 }
 
-void Worker::Attach(const AttachProcess& attach, Fd connection) {
+void Worker::Attach(const AttachProcess& attach, Fd connection, Fd sheet) {
   const auto guest = static_cast<GuestId>(attach.guest_id());
   auto [it, is_new] = guests_.try_emplace(guest);
   if (is_new) {
     it->second.instance = attach.instance();
     it->second.name = attach.name();
-    Step(GuestAdded{guest, attach.memory_quota_bytes() == 0 ? kNoQuota : attach.memory_quota_bytes()});
+    Step(GuestAdded{guest, LimitsIn(attach.limits(), DefaultLimits())});
   }
+  if (attach.uid_row_plus_one() != 0) AddUid(attach, std::move(sheet));
   ++it->second.attached;
   ++it->second.connections;
   const uint32_t index = next_connection_++;
   loop_->Poll(connection.get(), POLLIN | POLLRDHUP, {kChannelTag, index});
-  connections_.emplace(index, Connection{guest, std::move(connection), nullptr});
+  connections_.emplace(index, Connection{guest, attach.uid(), std::move(connection), nullptr});
+}
+
+void Worker::AddUid(const AttachProcess& attach, Fd sheet) {
+  std::shared_ptr<UidLevel> level = std::make_shared<NoLevel>();
+  if (auto mapped = UidSheet::Map(std::move(sheet)); !mapped.ok())
+    spdlog::error("processes of uid {} are turned away: {}", attach.uid(), mapped.status().ToString());
+  else if (attach.uid_row_plus_one() <= UidSheet::kRows)
+    level = std::make_shared<UidRow>(*std::move(mapped), attach.uid_row_plus_one() - 1,
+                                     LimitsIn(attach.uid_limits(), NoLimits()));
+  Step(UidAdded{static_cast<GuestId>(attach.guest_id()), attach.uid(), std::move(level)});
 }
 
 // A guest says Hello on its channel, once; anything later means that it is gone or confused.
@@ -117,15 +140,16 @@ void Worker::Greet(uint32_t index, Connection& connection) {
                std::to_string(message.hello().protocol_version()) + ": install matching packages");
     return Drop(index);
   }
-  if (guests_[connection.guest].connections > kProcessesPerGuestMax) {
-    Refuse(connection.hello.get(), EAGAIN,
-           "this guest has " + std::to_string(kProcessesPerGuestMax) + " processes already");
+  const auto process = static_cast<ProcessId>(index);
+  Step(ProcessAttached{connection.guest, process, message.hello().pid(), connection.uid});
+  if (!core_.IsAttached(connection.guest, process)) {
+    Refuse(connection.hello.get(), EAGAIN, "this guest, or its user, has as many processes as it may");
     return Drop(index);
   }
-  if (!Admit(index, connection, message.hello().pid())) Drop(index);
+  if (!Admit(index, connection)) Drop(index);
 }
 
-bool Worker::Admit(uint32_t index, Connection& connection, uint32_t pid_untrusted) {
+bool Worker::Admit(uint32_t index, Connection& connection) {
   auto transport = CreateUnixTransport(std::move(connection.hello));
   if (!transport.ok()) {
     spdlog::warn("a guest process cannot be admitted: {}", transport.status().ToString());
@@ -133,7 +157,7 @@ bool Worker::Admit(uint32_t index, Connection& connection, uint32_t pid_untruste
   }
   const auto process = static_cast<ProcessId>(index);
   connection.port = std::make_unique<ProcessPort>(connection.guest, process, *std::move(transport));
-  Step(ProcessAttached{connection.guest, process, pid_untrusted});
+  connection.port->rated = core_.HasFrameRate(connection.guest, process);
   loop_->Poll(connection.port->transport->doorbell(), POLLIN, {kDoorbellTag, index});
   const Welcome welcome = WelcomeFor(driver_->info(), index, guests_[connection.guest].instance);
   return connection.port->transport->SendWelcome(welcome);
@@ -146,10 +170,11 @@ void Worker::Drop(uint32_t index) {
   loop_->Cancel({kChannelTag, index});
   if (it->second.port != nullptr) {
     loop_->Cancel({kDoorbellTag, index});
+    if (it->second.port->late_timer) loop_->Cancel({kLateTag, index});
     if (it->second.port->gpu_doorbell != nullptr)
       driver_->RemoveDoorbell(it->second.port->gpu_doorbell.get());
-    Step(ProcessGone{guest, static_cast<ProcessId>(index)});
   }
+  Step(ProcessGone{guest, static_cast<ProcessId>(index)});
   loop_->Submit(false);  // before the descriptors' numbers can mean something else
   std::erase(polled_, index);
   connections_.erase(it);
@@ -189,8 +214,12 @@ void Worker::ReportStatistics() {
     guest->set_files(view.files);
     guest->set_clients(view.clients);
     guest->set_objects(view.objects);
-    guest->set_memory_bytes(view.memory_bytes);
-    guest->set_memory_quota_bytes(view.memory_quota_bytes == kNoQuota ? 0 : view.memory_quota_bytes);
+    guest->set_memory_bytes(view.used[Resource::kVideoMemory]);
+    const uint64_t quota_bytes = view.limits[Resource::kVideoMemory];
+    guest->set_memory_quota_bytes(quota_bytes == kNoLimit ? 0 : quota_bytes);
+    for (uint64_t used : view.used.values()) guest->add_used(used);
+    if (view.refused != Amounts())
+      for (uint64_t refused : view.refused.values()) guest->add_refused_total(refused);
     guest->set_opens_total(view.counters.opens);
     guest->set_ioctls_total(view.counters.ioctls);
     guest->set_driver_calls_total(view.counters.driver_calls);

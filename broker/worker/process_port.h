@@ -85,6 +85,10 @@ struct ProcessPort {
   std::unique_ptr<PortDoorbell> gpu_doorbell;  // from the first page of doorbells on; known to the driver
   uint32_t told_cpu = 0;                       // what TellCpu wrote last
   uint32_t sleeps = wire::kFirstSleep;         // which one it is
+  bool rated = false;                          // its guest or its uid has a rate of frames
+  uint64_t late_lanes = 0;                     // whose frames wait for their turn
+  bool late_timer = false;                     // is set for the first of them
+  std::array<uint64_t, wire::kLaneCount> due_ns{};  // when that is, of the late lanes
   bool polled = false;  // in the worker's list of processes that are looked at in every turn
   bool broken = false;  // has violated the protocol or cannot be reached: dropped at the end of the turn
 };

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <utility>
 
@@ -20,6 +21,12 @@ constexpr std::chrono::microseconds kSpinTime(20);
 
 // Turns of the loop between two looks at completions while lanes are busy: hang-ups may wait that long.
 constexpr int kTurnsPerCompletionCheck = 16;
+
+uint64_t NowNs() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                   std::chrono::steady_clock::now().time_since_epoch())
+                                   .count());
+}
 
 std::vector<uint32_t> MinorsOf(const DriverInfo& info) {
   std::vector<uint32_t> minors;
@@ -83,6 +90,21 @@ void Worker::Run() {
   }
 }
 
+// The next frame of the process that is late is due at some time, whether or not somebody rings before.
+// Frames fall due in the order in which they came, so one timer for the first of them is enough.
+void Worker::WakeForLate(uint32_t index, ProcessPort& port) {
+  if (std::exchange(port.late_timer, true)) return;
+  uint64_t due_ns = ~uint64_t{0};
+  for (uint64_t late = port.late_lanes; late != 0; late &= late - 1)
+    due_ns = std::min(due_ns, port.due_ns[static_cast<size_t>(std::countr_zero(late))]);
+  const uint64_t now_ns = NowNs();
+  const uint64_t wait_ns = due_ns > now_ns ? due_ns - now_ns : 0;
+  late_wait_ = {static_cast<int64_t>(wait_ns / 1'000'000'000),
+                static_cast<long long>(wait_ns % 1'000'000'000)};
+  loop_->Timeout(&late_wait_, {kLateTag, index});
+  loop_->Submit(false);  // before late_wait_ is somebody else's
+}
+
 // Arms the doorbells of the polled processes and waits for a completion, unless something came meanwhile.
 void Worker::Sleep() {
   std::erase_if(polled_, [&](uint32_t index) {
@@ -92,6 +114,7 @@ void Worker::Sleep() {
       it->second.port->DisarmDoorbell();
       return false;
     }
+    if (it->second.port->late_lanes != 0) WakeForLate(index, *it->second.port);
     it->second.port->polled = false;
     return true;
   });
@@ -143,6 +166,12 @@ void Worker::Complete(const Completion& completion) {
       if (!completion.more) loop_->Poll(blocking_calls_->fd(), POLLIN, completion.tag);
       for (DriverReturned& ended : blocking_calls_->TakeEnded()) Step(std::move(ended));
       return;
+    case kLateTag: {
+      const auto it = connections_.find(index);
+      if (it == connections_.end() || it->second.port == nullptr) return;
+      it->second.port->late_timer = false;
+      return StartPolling(index, *it->second.port);
+    }
     case kReapTag:
       reap_waits_ = false;
       for (const auto& [guest, record] : guests_) ReportIfEmpty(guest);
@@ -168,6 +197,7 @@ bool Worker::ServeLanes() {
     if (it == connections_.end() || it->second.port == nullptr) continue;
     ProcessPort& port = *it->second.port;
     uint64_t pending = port.broken ? 0 : port.TakePending();
+    if (port.rated) pending = KeepRate(port, pending);
     if (pending != 0) {
       progress = true;
       port.TellCpu(cpu_);
@@ -178,6 +208,19 @@ bool Worker::ServeLanes() {
       broken_.push_back(polled_[i]);
   }
   return progress;
+}
+
+uint64_t Worker::KeepRate(ProcessPort& port, uint64_t pending) {
+  if ((pending | port.late_lanes) == 0) return 0;
+  const uint64_t now_ns = NowNs();
+  for (uint64_t fresh = pending & ~port.late_lanes; fresh != 0; fresh &= fresh - 1)
+    port.due_ns[static_cast<size_t>(std::countr_zero(fresh))] =
+        core_.NextFrameNs(port.guest, port.process, now_ns);
+  uint64_t due = 0;
+  for (uint64_t late = pending | port.late_lanes; late != 0; late &= late - 1)
+    if (port.due_ns[static_cast<size_t>(std::countr_zero(late))] <= now_ns) due |= late & -late;
+  port.late_lanes = (pending | port.late_lanes) & ~due;
+  return due;
 }
 
 // One frame: a guest has one call outstanding per lane. More than that waits for the guest's next word.

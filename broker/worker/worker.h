@@ -55,12 +55,14 @@ class Worker {
     kPlaceholderTag,
     kSignalTag,
     kReapTag,
+    kLateTag,
     kBlockingTag
   };
 
   // A connection whose Hello has not come yet, or an attached process.
   struct Connection {
     GuestId guest;
+    uint32_t uid;
     Fd hello;                           // until the handshake is done
     std::unique_ptr<ProcessPort> port;  // afterwards
 
@@ -75,10 +77,11 @@ class Worker {
 
   void Complete(const Completion& completion);
   void OnSupervisor();
-  void Attach(const AttachProcess& attach, Fd connection);
+  void Attach(const AttachProcess& attach, Fd connection, Fd sheet);
+  void AddUid(const AttachProcess& attach, Fd sheet);
   void OnChannel(uint32_t index);
   void Greet(uint32_t index, Connection& connection);
-  bool Admit(uint32_t index, Connection& connection, uint32_t pid_untrusted);
+  bool Admit(uint32_t index, Connection& connection);
   void Drop(uint32_t index);
   void StartPolling(uint32_t index, ProcessPort& port);
   void ReportIfEmpty(GuestId guest);
@@ -88,7 +91,11 @@ class Worker {
   // One look at every polled process. True when there was something.
   bool ServeLanes();
   void ServeLane(ProcessPort& port, uint32_t lane);
+  // Of the lanes that have something to say, those whose turn has come by the rate of the guest and its uid.
+  // The others are late: they are left alone until it has.
+  uint64_t KeepRate(ProcessPort& port, uint64_t pending);
   void Sleep();
+  void WakeForLate(uint32_t index, ProcessPort& port);
 
   void Step(Event event);
   void Do(DriverOpen action);
@@ -115,6 +122,7 @@ class Worker {
   absl::flat_hash_map<uint32_t, Connection> connections_;
   uint32_t next_connection_ = 1;
   std::vector<uint32_t> polled_;
+  __kernel_timespec late_wait_{};
   std::vector<uint32_t> broken_;         // to be dropped at the end of the turn
   std::vector<Action> actions_;          // being carried out
   std::vector<DriverFileId> signalled_;  // the driver's files that have events, while they are told

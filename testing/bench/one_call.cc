@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "broker/io/uid_sheet.h"
 #include "proto/abi/spec.h"
 #include "proto/frame.pb.h"
 #include "testing/bench/bench.h"
@@ -50,6 +51,9 @@ OneCall::OneCall(std::unique_ptr<Driver> driver)
   responses_ = {wire::ResponseRingOf(base_, kLane), wire::kRingSizeBytes, &header->response_head,
                 &header->response_tail};
   core_.Step(GuestAdded{kToken.guest}, &actions_);
+  // As a worker has it: with a sheet, and without limits of the user's.
+  const auto sheet = *UidSheet::Create();
+  core_.Step(UidAdded{kToken.guest, 0, std::make_shared<UidRow>(sheet, 0, NoLimits())}, &actions_);
   core_.Step(ProcessAttached{kToken.guest, kToken.process}, &actions_);
   Step(OpenRequested{kToken, 0, static_cast<uint32_t>(broker::DeviceClass::kCtl), 0, 0});
   NewClient();

@@ -17,7 +17,40 @@ constexpr DriverFileId kDriverFilesNear = 64;
 // One guest has no quota, the others run into theirs.
 constexpr GuestId kWithoutQuota{1};
 constexpr uint64_t kQuotaBytes = 1'000'000;
-uint64_t QuotaOf(GuestId guest) { return guest == kWithoutQuota ? kNoQuota : kQuotaBytes; }
+
+// Low enough for all of them to be reached.
+Limits LimitsOf(GuestId guest) {
+  Limits limits = DefaultLimits();
+  if (guest == kWithoutQuota) return limits;
+  limits[Resource::kVideoMemory] = limits[Resource::kPinnedMemory] = kQuotaBytes;
+  limits[Resource::kClients] = 5;
+  limits[Resource::kObjects] = 12;
+  limits[Resource::kChannels] = 1;
+  limits[Resource::kProcesses] = 2;
+  limits[Resource::kFiles] = 6;
+  limits[Resource::kLanes] = 5;
+  limits[Resource::kCallBytes] = 4000;
+  return limits;
+}
+
+// Of a user: less than its guests may have together.
+Limits UidLimits() {
+  Limits limits = NoLimits();
+  limits[Resource::kVideoMemory] = limits[Resource::kPinnedMemory] = 2 * kQuotaBytes;
+  limits[Resource::kClients] = 9;
+  limits[Resource::kObjects] = 30;
+  limits[Resource::kChannels] = 2;
+  limits[Resource::kProcesses] = 4;
+  limits[Resource::kFiles] = 14;
+  limits[Resource::kLanes] = 9;
+  limits[Resource::kCallBytes] = 12'000;
+  return limits;
+}
+
+// The processes of the last guest, a named one, are of two users; those of the others of one.
+uint32_t UidOf(GuestId guest, ProcessId process) {
+  return guest == GuestId{kGuests} ? 1 + static_cast<uint32_t>(process) % 2 : 1;
+}
 
 // The driver rounds up to pages what was within the quota when it was asked for, in each of the calls that it
 // has at a time: those of the living on all their lanes, and a few of the dead.
@@ -26,8 +59,17 @@ constexpr uint64_t kRoundingBytesMax = 4096 * 4 * kProcessesAtOnce * kLanes;
 }  // namespace
 
 History::History(const abi::Table& table) : table_(table), core_(&table, {0, 1}), driver_(table) {
-  for (uint32_t guest = 1; guest <= kGuests; ++guest)
-    Step(GuestId{guest}, GuestAdded{GuestId{guest}, QuotaOf(GuestId{guest})});
+  for (uint32_t guest = 1; guest <= kGuests; ++guest) processes_[GuestId{guest}];
+  for (uint32_t uid : {1u, 2u}) {
+    sheets_[uid] = *UidSheet::Create();
+    sheets_[uid]->UseRows(kGuests);
+  }
+  for (uint32_t number = 1; number <= kGuests; ++number) {
+    const GuestId guest{number};
+    Step(guest, GuestAdded{guest, LimitsOf(guest)});
+    for (const auto& [uid, sheet] : sheets_)
+      Step(guest, UidAdded{guest, uid, std::make_shared<UidRow>(sheet, number - 1, UidLimits())});
+  }
 }
 
 void History::Expect(bool holds, std::string_view law) {
@@ -66,7 +108,7 @@ void History::End(Random& random) {
   for (DriverFileId file = 1; file <= kDriverFilesNear; ++file) Step(GuestId{1}, FileSignalled{file});
   for (uint32_t number = 1; number <= kGuests; ++number) {
     const GuestStatisticsView left = core_.Statistics(GuestId{number});
-    Expect(left.processes + left.files + left.clients + left.objects + left.memory_bytes == 0,
+    Expect(left.processes + left.files + left.clients + left.objects == 0 && left.used == Amounts(),
            "something is left of a guest");
     Step(GuestId{number}, GuestRemoved{GuestId{number}});
     Expect(core_.Statistics(GuestId{number}).counters.ioctls == 0, "the guest is still known");
@@ -87,13 +129,14 @@ bool History::ReplayAgrees() const {
 
 // ---- Events ----
 
-void History::Step(GuestId guest, Event event) {
+void History::Step(GuestId guest, Event event, const std::function<void()>& then) {
   events_.push_back(event);
   std::vector<Action> actions;
   core_.Step(std::move(event), &actions);
   for (const Action& action : actions) transcript_.Add(action);
   guest_ = guest;
   for (Action& action : actions) std::visit([&](auto& one) { Do(one); }, action);
+  then();
   CheckCounts();
   for (FileId file : std::exchange(hang_up_next_, {})) Step(guest, FileHungUp{guest, file});
 }
@@ -101,8 +144,9 @@ void History::Step(GuestId guest, Event event) {
 void History::Attach(GuestId guest) {
   if (processes_[guest].size() >= kProcessesAtOnce) return;
   const ProcessId process{++last_process_};
-  processes_[guest].insert(process);
-  Step(guest, ProcessAttached{guest, process});
+  Step(guest, ProcessAttached{guest, process, 0, UidOf(guest, process)}, [&] {
+    if (core_.IsAttached(guest, process)) processes_[guest].insert(process);
+  });
 }
 
 void History::Die(GuestId guest) {
@@ -330,25 +374,56 @@ void History::NoteClient(FileId on, const ReplyIoctl& reply) {
     file->second.clients.push_back(Get<uint32_t>(reply.call.Bytes(0), 8));
 }
 
+// What the guest holds by the model: what its objects are, and what the calls that have no answer yet ask
+// for.
+Amounts History::Expected(GuestId guest) const {
+  Amounts expected = driver_.held(guest);
+  std::set<ProcessId> processes = processes_.at(guest);
+  for (const auto& [key, call] : awaited_) {
+    if (std::get<GuestId>(key) != guest) continue;
+    processes.insert(std::get<ProcessId>(key));
+    const Amounts asked = ModelDriver::Asked(call.asked);
+    for (Resource resource : {Resource::kVideoMemory, Resource::kPinnedMemory, Resource::kClients,
+                              Resource::kObjects, Resource::kChannels})
+      expected[resource] += asked[resource];
+    expected[Resource::kCallBytes] += call.asked.buffer.size();
+  }
+  expected[Resource::kProcesses] = processes.size();
+  return expected;
+}
+
 void History::CheckCounts() {
+  Amounts sum;
   for (uint32_t number = 1; number <= kGuests; ++number) {
     const GuestId guest{number};
     const GuestStatisticsView counts = core_.Statistics(guest);
-    Expect(counts.clients == driver_.clients(guest), "the clients are not the driver's");
-    Expect(counts.objects == driver_.objects(guest), "the objects are not the driver's");
-    const uint64_t memory_bytes = driver_.memory_bytes(guest) + MemoryInFlightBytes(guest);
-    Expect(counts.memory_bytes == memory_bytes, "the memory is not the driver's");
-    if (guest != kWithoutQuota) Expect(memory_bytes <= kQuotaBytes + kRoundingBytesMax, "beyond the quota");
+    Amounts expected = Expected(guest);
+    expected[Resource::kFiles] = counts.files;  // some of them closed by the guest, and kept by a call
+    expected[Resource::kLanes] = counts.used[Resource::kLanes];
+    Expect(counts.used == expected, "the ledger is not what is there");
+    const Amounts held = driver_.held(guest);
+    Expect(counts.clients == held[Resource::kClients], "the clients are not the driver's");
+    Expect(counts.objects == held[Resource::kObjects], "the objects are not the driver's");
+    for (size_t i = 0; i < kResourceCount; ++i) {
+      const auto resource = static_cast<Resource>(i);
+      const uint64_t limit = LimitsOf(guest)[resource];
+      const uint64_t over = InfoOf(resource).reason == Reason::kOverQuota ? kRoundingBytesMax : 0;
+      Expect(limit == kNoLimit || counts.used[resource] <= limit + over, "beyond the limit of a guest");
+      sum[resource] += counts.used[resource];
+    }
+  }
+  for (size_t i = 0; i < kResourceCount; ++i) {
+    const auto resource = static_cast<Resource>(i);
+    uint64_t of_uids = 0;
+    for (const auto& [uid, sheet] : sheets_) {
+      const uint64_t limit = UidLimits()[resource];
+      const uint64_t over = InfoOf(resource).reason == Reason::kOverQuota ? kRoundingBytesMax : 0;
+      Expect(limit == kNoLimit || sheet->Sum(resource) <= limit + over, "beyond the limit of a uid");
+      of_uids += sheet->Sum(resource);
+    }
+    Expect(of_uids == sum[resource], "the two levels differ");
   }
 }
 
 // Asked of the driver, and not answered yet.
-uint64_t History::MemoryInFlightBytes(GuestId guest) const {
-  uint64_t sum = 0;
-  for (const Action& action : driver_queue_)
-    if (const auto* ioctl = std::get_if<DriverIoctl>(&action); ioctl && ioctl->token.guest == guest)
-      sum += ModelDriver::MemoryAskedBytes(ioctl->call);
-  return sum;
-}
-
 }  // namespace nvshim::broker

@@ -6,13 +6,16 @@
 //   * no pointer and no number of a descriptor of a guest's reaches the driver, and none of the driver's a
 //   guest;
 //   * a call that was accepted gets one reply, and only one;
-//   * the core's counts are those of the model driver; at the end all are zero;
+//   * the ledger's sums, of guests and of users, are what is there by the model; none is beyond its limit,
+//   and at the end all are zero;
 //   * the same events once more give the same actions.
 #ifndef TESTING_PROPERTY_HISTORY_H_
 #define TESTING_PROPERTY_HISTORY_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -21,6 +24,7 @@
 #include <vector>
 
 #include "broker/core/core.h"
+#include "broker/io/uid_sheet.h"
 #include "proto/abi/spec.h"
 #include "testing/property/model_driver.h"
 #include "testing/property/random_request.h"
@@ -69,7 +73,9 @@ class History {
   void Expect(bool holds, std::string_view law);
 
   // Steps the core on behalf of `guest`; none of the actions may concern another.
-  void Step(GuestId guest, Event event);
+  // `then` is what the worker does before anything else happens.
+  void Step(
+      GuestId guest, Event event, const std::function<void()>& then = [] {});
   void Attach(GuestId guest);
   void Die(GuestId guest);
   ProcessId SomeProcess(GuestId guest);
@@ -99,12 +105,13 @@ class History {
   void ExpectSame(const abi::Spec& spec, const DriverCall& asked, const DriverCall& got, uint32_t segment);
   void NoteClient(FileId on, const ReplyIoctl& reply);
   void CheckCounts();
-  uint64_t MemoryInFlightBytes(GuestId guest) const;
+  Amounts Expected(GuestId guest) const;
 
   const abi::Table& table_;
   Core core_;
   ModelDriver driver_;
-  Random* random_ = nullptr;  // of the step
+  std::map<uint32_t, std::shared_ptr<UidSheet>> sheets_;  // by uid
+  Random* random_ = nullptr;                              // of the step
   std::string problem_;
   GuestId guest_{};
   std::vector<Event> events_;

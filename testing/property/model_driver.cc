@@ -10,7 +10,7 @@ constexpr uint32_t kInvalidClient = 0x23, kDuplicate = 0x19, kNotFound = 0x57;
 
 // Escapes by number.
 constexpr uint32_t kAllocMemory = 0x27, kFree = 0x29, kAlloc = 0x2b, kDup = 0x34, kVidHeap = 0x4a;
-constexpr uint32_t kHeapAlloc = 2, kHeapFree = 3, kVirtualFlag = 0x80000, kLocalUser = 0x40;
+constexpr uint32_t kHeapAlloc = 2, kHeapFree = 3, kVirtualFlag = 0x80000, kLocalUser = 0x40, kSystem = 0x3e;
 constexpr uint64_t kPageBytes = 4096;
 
 bool IsUvm(DeviceNode node) {
@@ -22,7 +22,7 @@ uint32_t U32(const DriverCall& call, uint32_t offset) { return Get<uint32_t>(cal
 // What a driver may do to the bytes behind pointers, if it made no sense: only a size that it is to give back
 // rounded stays.
 void Scribble(const abi::Spec& spec, DriverCall& call) {
-  const bool keeps_size = spec.number == kAlloc && U32(call, 12) == kLocalUser;
+  const bool keeps_size = spec.number == kAlloc && (U32(call, 12) == kLocalUser || U32(call, 12) == kSystem);
   for (uint32_t i = 1; i < call.segments.size() && !keeps_size; ++i)
     std::fill(call.Bytes(i).begin(), call.Bytes(i).end(), 0xab);
 }
@@ -112,34 +112,49 @@ void ModelDriver::Execute(DriverFileId file, DriverCall& call, uint32_t status_w
 
 uint32_t ModelDriver::MakeClient(DriverFileId file, DriverCall& call) {
   const uint32_t number = next_client_++;
-  clients_[number] = {files_.at(file).guest, file, {}, {}};
+  clients_[number] = {files_.at(file).guest, file, {}, {}, {}};
   Put<uint32_t>(call.Bytes(0), 8, number);
   return 0;
 }
 
-// The three ways to allocate: class 0x40 of RM_ALLOC and of ALLOC_MEMORY, and the heap unless its flags say
-// virtual or its attributes another place.
-uint64_t ModelDriver::MemoryAskedBytes(const DriverCall& call) {
-  if (abi::IocType(call.command) != abi::kEscapeType) return 0;
-  const uint32_t number = abi::IocNumber(call.command), params = call.Child(0, 16);
-  if (number == kAlloc && U32(call, 12) == kLocalUser) return Get<uint64_t>(call.Bytes(params), 64);
-  if (number == kAllocMemory && U32(call, 12) == kLocalUser) return Get<uint64_t>(call.Bytes(0), 32) + 1;
-  if (number != kVidHeap || U32(call, 8) != kHeapAlloc) return 0;
-  const bool video = (U32(call, 52) & kVirtualFlag) == 0 && (U32(call, 56) >> 25 & 3) == 0;
-  return video ? Get<uint64_t>(call.Bytes(0), 88) : 0;
+// Memory comes in three ways: as class 0x40 or 0x3e of RM_ALLOC and of ALLOC_MEMORY, and of the heap unless
+// its flags say virtual.
+Amounts ModelDriver::Asked(const DriverCall& call) {
+  Amounts asked;
+  if (call.segments.empty() || abi::IocType(call.command) != abi::kEscapeType) return asked;
+  const uint32_t number = abi::IocNumber(call.command);
+  const bool heap = number == kVidHeap && U32(call, 8) == kHeapAlloc;
+  if (number != kAlloc && number != kDup && number != kAllocMemory && !heap) return asked;
+  const uint32_t rm_class = heap ? (U32(call, 56) >> 25 & 3) == 0 ? kLocalUser : kSystem : U32(call, 12);
+  if (number == kAlloc && (rm_class == 0 || rm_class == 1 || rm_class == 0x41)) {
+    asked[Resource::kClients] = 1;
+    return asked;
+  }
+  asked[Resource::kObjects] = 1;
+  asked[Resource::kChannels] = number == kAlloc && (rm_class & 0xff) == 0x6f;
+  if (number == kDup || (rm_class != kLocalUser && rm_class != kSystem)) return asked;
+  if (heap && (U32(call, 52) & kVirtualFlag) != 0) return asked;
+  asked[rm_class == kSystem ? Resource::kPinnedMemory : Resource::kVideoMemory] =
+      heap                     ? Get<uint64_t>(call.Bytes(0), 88)
+      : number == kAllocMemory ? Get<uint64_t>(call.Bytes(0), 32) + 1
+                               : Get<uint64_t>(call.Bytes(call.Child(0, 16)), 64);
+  return asked;
 }
 
 // What the object that the call makes has: new memory, in whole pages, or that of the original.
-std::shared_ptr<uint64_t> ModelDriver::MemoryFor(const DriverCall& call) const {
+std::shared_ptr<ModelDriver::Memory> ModelDriver::MemoryFor(const DriverCall& call) const {
   if (abi::IocNumber(call.command) == kDup) {
     const auto source = clients_.find(U32(call, 12));
     if (source == clients_.end()) return nullptr;
     const auto memory = source->second.memory.find(U32(call, 16));
     return memory == source->second.memory.end() ? nullptr : memory->second;
   }
-  const uint64_t asked_bytes = MemoryAskedBytes(call);
-  if (asked_bytes == 0) return nullptr;
-  return std::make_shared<uint64_t>((asked_bytes + kPageBytes - 1) / kPageBytes * kPageBytes);
+  const Amounts asked = Asked(call);
+  for (Resource resource : {Resource::kVideoMemory, Resource::kPinnedMemory})
+    if (asked[resource] != 0)
+      return std::make_shared<Memory>(
+          Memory{resource, (asked[resource] + kPageBytes - 1) / kPageBytes * kPageBytes});
+  return nullptr;
 }
 
 uint32_t ModelDriver::MakeObject(DriverCall& call, uint32_t number_offset) {
@@ -152,11 +167,13 @@ uint32_t ModelDriver::MakeObject(DriverCall& call, uint32_t number_offset) {
   if (number == 0) number = next_object_++;
   if (number == it->first || !parents.emplace(number, parent).second) return kDuplicate;
   Put<uint32_t>(call.Bytes(0), number_offset, number);
+  if (Asked(call)[Resource::kChannels] != 0) it->second.channels.insert(number);
   if (const auto memory = MemoryFor(call)) {
+    const uint64_t size_bytes = memory->size_bytes;
     it->second.memory[number] = memory;
-    if (abi::IocNumber(call.command) == kAlloc) Put<uint64_t>(call.Bytes(call.Child(0, 16)), 64, *memory);
-    if (abi::IocNumber(call.command) == kAllocMemory) Put<uint64_t>(call.Bytes(0), 32, *memory - 1);
-    if (abi::IocNumber(call.command) == kVidHeap) Put<uint64_t>(call.Bytes(0), 88, *memory);
+    if (abi::IocNumber(call.command) == kAlloc) Put<uint64_t>(call.Bytes(call.Child(0, 16)), 64, size_bytes);
+    if (abi::IocNumber(call.command) == kAllocMemory) Put<uint64_t>(call.Bytes(0), 32, size_bytes - 1);
+    if (abi::IocNumber(call.command) == kVidHeap) Put<uint64_t>(call.Bytes(0), 88, size_bytes);
   }
   return 0;
 }
@@ -174,6 +191,7 @@ uint32_t ModelDriver::Free(uint32_t client, uint32_t object) {
 void ModelDriver::FreeTree(Client& client, uint32_t object) {
   if (client.parents.erase(object) == 0) return;
   client.memory.erase(object);
+  client.channels.erase(object);
   for (;;) {
     uint32_t child = 0;
     for (const auto& [number, parent] : client.parents)
@@ -183,26 +201,18 @@ void ModelDriver::FreeTree(Client& client, uint32_t object) {
   }
 }
 
-size_t ModelDriver::clients(GuestId guest) const {
-  size_t count = 0;
-  for (const auto& [number, client] : clients_) count += client.guest == guest;
-  return count;
-}
-
-size_t ModelDriver::objects(GuestId guest) const {
-  size_t count = 0;
-  for (const auto& [number, client] : clients_)
-    if (client.guest == guest) count += client.parents.size();
-  return count;
-}
-
-uint64_t ModelDriver::memory_bytes(GuestId guest) const {
-  std::set<const uint64_t*> seen;
-  uint64_t sum = 0;
-  for (const auto& [number, client] : clients_)
+Amounts ModelDriver::held(GuestId guest) const {
+  Amounts held;
+  std::set<const Memory*> seen;
+  for (const auto& [number, client] : clients_) {
+    if (client.guest != guest) continue;
+    ++held[Resource::kClients];
+    held[Resource::kObjects] += client.parents.size();
+    held[Resource::kChannels] += client.channels.size();
     for (const auto& [object, memory] : client.memory)
-      if (client.guest == guest && seen.insert(memory.get()).second) sum += *memory;
-  return sum;
+      if (seen.insert(memory.get()).second) held[memory->resource] += memory->size_bytes;
+  }
+  return held;
 }
 
 }  // namespace nvshim::broker

@@ -8,9 +8,11 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "broker/core/ids.h"
+#include "broker/core/resource.h"
 #include "broker/driver/call.h"
 #include "broker/driver/driver.h"
 #include "proto/abi/spec.h"
@@ -40,24 +42,28 @@ class ModelDriver {
   void Execute(DriverFileId file, DriverCall& call, uint32_t status_wanted);
 
   size_t files() const { return files_.size(); }
-  size_t clients(GuestId guest) const;
-  size_t objects(GuestId guest) const;
-  // Video memory that the guest's objects stand for, what duplicates share once.
-  uint64_t memory_bytes(GuestId guest) const;
+  // The guest's clients, objects and channels, and the memory that its objects stand for; what duplicates
+  // share once.
+  Amounts held(GuestId guest) const;
 
-  // The video memory that a call asks for; 0 when it allocates none.
-  static uint64_t MemoryAskedBytes(const DriverCall& call);
+  // What of these a call asks for.
+  static Amounts Asked(const DriverCall& call);
 
  private:
   struct OpenFile {
     GuestId guest;
     DeviceNode node;
   };
+  struct Memory {
+    Resource resource;
+    uint64_t size_bytes;
+  };
   struct Client {
     GuestId guest;
     DriverFileId file;
-    std::map<uint32_t, uint32_t> parents;                  // object -> parent
-    std::map<uint32_t, std::shared_ptr<uint64_t>> memory;  // of objects that have some: bytes
+    std::map<uint32_t, uint32_t> parents;                // object -> parent
+    std::map<uint32_t, std::shared_ptr<Memory>> memory;  // of objects that have some
+    std::set<uint32_t> channels;
   };
 
   const abi::Spec* SpecOf(DeviceNode node, const DriverCall& call) const;
@@ -68,7 +74,7 @@ class ModelDriver {
   uint32_t MakeClient(DriverFileId file, DriverCall& call);
   uint32_t MakeObject(DriverCall& call, uint32_t number_offset);
   uint32_t Free(uint32_t client, uint32_t object);
-  std::shared_ptr<uint64_t> MemoryFor(const DriverCall& call) const;
+  std::shared_ptr<Memory> MemoryFor(const DriverCall& call) const;
   static void FreeTree(Client& client, uint32_t object);
 
   const abi::Table& table_;
