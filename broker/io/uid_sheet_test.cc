@@ -8,7 +8,6 @@
 
 #include <atomic>
 #include <thread>
-#include <vector>
 
 namespace nvshim::broker {
 namespace {
@@ -72,34 +71,37 @@ TEST(UidSheetTest, AFileOfAnotherSizeIsNoSheet) {
   EXPECT_FALSE(UidSheet::Map(Fd(memfd_create("empty", 0))).ok());
 }
 
-// What each thread has got it counts before it gives back, so the count never says more than the truth.
-TEST(UidSheetTest, NoTwoGetMoreThanTheLimitAtWhateverMomentTheyAsk) {
-  constexpr uint32_t kThreads = 4;
-  constexpr uint64_t kLimit = 5;
-  constexpr int kRounds = 50'000;
+// Both look at the sheet just before, so that nothing but the asking itself decides who sees whom.
+TEST(UidSheetTest, OfTwoThatAskForTheLastAtOnceNoMoreThanOneGetsIt) {
+  constexpr uint32_t kRounds = 20'000;
+  constexpr int kSpins = 1000;
   const auto sheet = *UidSheet::Create();
-  sheet->UseRows(kThreads);
-  std::atomic<uint64_t> held = 0, most = 0, got = 0;
-  std::vector<std::thread> threads;
-  for (uint32_t i = 0; i < kThreads; ++i)
-    threads.emplace_back([&, i] {
-      UidRow row(sheet, i, With(kLimit));
-      for (int round = 0; round < kRounds; ++round) {
-        const uint64_t amount = 1 + static_cast<uint64_t>(round + static_cast<int>(i)) % 3;
-        if (!row.Raise(kKind, 0, amount)) continue;
-        const uint64_t now = held.fetch_add(amount) + amount;
-        uint64_t seen = most.load();
-        while (now > seen && !most.compare_exchange_weak(seen, now)) {
-        }
-        got.fetch_add(1);
-        held.fetch_sub(amount);
-        row.Set(kKind, 0);
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_LE(most.load(), kLimit);
-  EXPECT_GT(got.load(), 0u);
-  EXPECT_EQ(sheet->Sum(kKind), 0u);
+  sheet->UseRows(2);
+  std::atomic<uint32_t> arrived = 0, got = 0, both = 0;
+  const auto meet = [&](uint32_t times) {
+    arrived.fetch_add(1);
+    // Without a system call as long as the other is about to come: they are to go on at the same moment.
+    for (int spins = 0; arrived.load() < 2 * times; ++spins)
+      if (spins > kSpins) std::this_thread::yield();
+  };
+  const auto ask = [&](uint32_t index) {
+    UidRow row(sheet, index, With(1));
+    for (uint32_t round = 0; round < kRounds; ++round) {
+      meet(4 * round + 1);
+      EXPECT_EQ(sheet->Sum(kKind), 0u);
+      meet(4 * round + 2);
+      if (row.Raise(kKind, 0, 1)) got.fetch_add(1);
+      meet(4 * round + 3);
+      if (got.load() == 2) both.fetch_add(1);
+      meet(4 * round + 4);
+      got.store(0);
+      row.Set(kKind, 0);
+    }
+  };
+  std::thread other(ask, 1);
+  ask(0);
+  other.join();
+  EXPECT_EQ(both.load(), 0u);
 }
 
 TEST(UidSheetTest, FramesOfAllGuestsComeOutOfOneBucket) {

@@ -165,8 +165,6 @@ MUTATIONS = [
      "return", "memory of the heap beyond its quota"),
     ("broker/io/uid_sheet.cc", "  if (Sum(resource) <= limit) return true;\n", "  return true;\n",
      "more than its user may have, in two workers"),
-    ("broker/io/uid_sheet.cc", "  std::atomic_thread_fence(std::memory_order_seq_cst);\n", "",
-     "more than its user may have, by asking in two workers at once"),
     ("broker/core/filter.cc", "limit(kHeapTotalOffset, account.limit(Resource::kVideoMemory));", "",
      "how much memory others have"),
     ("broker/core/filter.cc", "      return AnswerPids(handles, asked, params);\n", "      return;\n",
