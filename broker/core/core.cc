@@ -64,9 +64,8 @@ GuestStatisticsView Core::Statistics(GuestId guest) const {
   const auto it = guests_.find(guest);
   if (it == guests_.end()) return {};
   const Guest& state = *it->second;
-  return {state.processes.size(),  state.files.size(),        state.handles.clients(),
-          state.handles.objects(), state.memory.used_bytes(), state.memory.quota_bytes(),
-          state.counters};
+  return {state.processes.size(),    state.files.size(),         state.handles.clients(), state.objects(),
+          state.memory.used_bytes(), state.memory.quota_bytes(), state.counters};
 }
 
 // ---- Guests and processes ----
@@ -196,6 +195,7 @@ void Core::CloseIfIdle(Guest& guest, GuestId id, File& file, Actions* actions) {
   owners_.erase(file.driver_file);
   actions->push_back(DriverClose{file.driver_file});
   actions->push_back(ClosePlaceholder{id, file.id});
+  guest.exported_objects -= file.exported.size();
   guest.files.Remove(file.id);
   File* ctl = guest.files.Find(registered_ctl);
   if (ctl == nullptr) return;

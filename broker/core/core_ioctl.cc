@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "broker/core/core.h"
+#include "broker/core/exported_objects.h"
 #include "broker/core/filter.h"
 #include "broker/core/intervene.h"
 #include "broker/core/limits.h"
@@ -108,10 +109,14 @@ std::optional<Refusal> Core::Prepare(Guest& guest, const IoctlRequested& event, 
     if (wanted_client != 0 && taken)
       return Refusal::Status(Reason::kUnknownClient, NV_ERR_INSERT_DUPLICATE_NAME, wanted_client);
     pending.new_client = static_cast<ClientHandle>(wanted_client);
-  } else if (MakesObject(pending.checked, call) && !guest.handles.HasRoomForObject()) {
+  } else if (MakesObject(pending.checked, call) && guest.RoomForObjects() == 0) {
     return Refusal::Status(Reason::kOverLimit, NV_ERR_INSUFFICIENT_RESOURCES, kObjectsPerGuestMax);
   }
   if (auto refusal = AttachFiles(guest, event, file, pending, call)) return refusal;
+  if (IsAboutExports(pending.checked))
+    if (auto refusal = CheckExports(pending.checked, pending.original, *guest.files.Find(pending.named_file),
+                                    guest.RoomForObjects(), call))
+      return refusal;
   return ChargeMemory(guest, call, pending);
 }
 
@@ -130,9 +135,12 @@ std::optional<Refusal> Core::AttachFiles(Guest& guest, const IoctlRequested& eve
   call.files.clear();
   pending.named_file = FileId::kNone;
   pending.wants_mapping = false;
-  for (const abi::FdField& fd : pending.checked.spec->fds)
-    if (fd.use != abi::FdUse::kCookie)
-      if (auto refusal = AttachFile(guest, event, fd, pending, call)) return refusal;
+  const CheckedCall& checked = pending.checked;
+  for (const abi::FdField& fd : checked.spec->fds)
+    if (auto refusal = AttachFile(guest, event, 0, fd, pending, call)) return refusal;
+  if (checked.nested_segment != 0)
+    for (const abi::FdField& fd : checked.nested->fds)
+      if (auto refusal = AttachFile(guest, event, checked.nested_segment, fd, pending, call)) return refusal;
   if (RegistersHostMemory(file, pending.checked, call)) {
     call.files.clear();
     pending.wants_mapping = true;
@@ -147,22 +155,27 @@ std::optional<Refusal> Core::AttachFiles(Guest& guest, const IoctlRequested& eve
   return std::nullopt;
 }
 
-std::optional<Refusal> Core::AttachFile(Guest& guest, const IoctlRequested& event, const abi::FdField& fd,
-                                        PendingCall& pending, DriverCall& call) {
+std::optional<Refusal> Core::AttachFile(Guest& guest, const IoctlRequested& event, uint32_t segment,
+                                        const abi::FdField& fd, PendingCall& pending, DriverCall& call) {
+  if (fd.use == abi::FdUse::kCookie) return std::nullopt;
   // The guest's number means nothing to the driver; where no file is passed it must not mean one of the
   // broker's.
-  Put<uint32_t>(call.Bytes(0), fd.offset, 0xffffffff);
-  const auto reference = std::find_if(
-      event.files_untrusted.begin(), event.files_untrusted.end(),
-      [&](const FileReferenceUntrusted& one) { return one.segment == 0 && one.field_offset == fd.offset; });
+  Put<uint32_t>(call.Bytes(segment), fd.offset, 0xffffffff);
   if (fd.use == abi::FdUse::kIgnored) return std::nullopt;
+  const auto reference = std::find_if(event.files_untrusted.begin(), event.files_untrusted.end(),
+                                      [&](const FileReferenceUntrusted& one) {
+                                        return one.segment == segment && one.field_offset == fd.offset;
+                                      });
+  // The status of controls for what is no file of theirs (nv_get_file_private).
+  const auto unknown = [&](uint32_t number) {
+    return segment == 0 ? Refusal::Errno(Reason::kUnknownFile, EINVAL, number)
+                        : Refusal::Status(Reason::kUnknownFile, NV_ERR_INVALID_PARAMETER, number);
+  };
   if (reference == event.files_untrusted.end())
-    return fd.use == abi::FdUse::kFile
-               ? std::optional(Refusal::Errno(Reason::kUnknownFile, EINVAL, call.command))
-               : std::nullopt;
+    return fd.use == abi::FdUse::kFile ? std::optional(unknown(call.command)) : std::nullopt;
   const File* named = guest.files.FindHeldBy(static_cast<FileId>(reference->file_id), event.token.process);
-  if (named == nullptr) return Refusal::Errno(Reason::kUnknownFile, EINVAL, reference->file_id);
-  call.files.push_back({0, fd.offset, named->driver_file});
+  if (named == nullptr) return unknown(reference->file_id);
+  call.files.push_back({segment, fd.offset, named->driver_file});
   pending.named_file = named->id;
   pending.wants_mapping = fd.use == abi::FdUse::kMapping;
   pending.fd_offset = fd.offset;
@@ -214,6 +227,7 @@ void Core::On(DriverReturned event, Actions* actions) {
            {file->id, process->pid_untrusted, pending->new_client, std::move(pending->memory)}, event.call);
     if (IsRegisterFd(*file, *pending)) Register(*guest, *file, pending->named_file);
   }
+  if (IsAboutExports(pending->checked)) FinishExports(*guest, *pending, succeeded, event.call);
   ToGuest(pending->checked, pending->original, succeeded, event.call);
   if (pending->checked.verdict == Verdict::kClamp)
     RestoreArguments(pending->checked, pending->original, event.call);
@@ -231,6 +245,14 @@ void Core::On(DriverReturned event, Actions* actions) {
   if (!pending->wants_mapping) EndUse(*guest, event.token.guest, pending->named_file, actions);
   EndUse(*guest, event.token.guest, pending->file, actions);
   EndCall(*guest, event.token, *process, *pending);
+}
+
+void Core::FinishExports(Guest& guest, PendingCall& pending, bool succeeded, DriverCall& call) {
+  File& file = *guest.files.Find(pending.named_file);
+  guest.exported_objects -= file.exported.size();
+  if (succeeded) RecordExports(guest.handles, pending.checked, pending.original, file, call);
+  guest.exported_objects += file.exported.size();
+  RestoreExports(pending.checked, pending.original, file, call);
 }
 
 void Core::EndCall(Guest& guest, const CallToken& token, Process& process, PendingCall& pending) {

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "broker/core/ids.h"
+#include "broker/core/quota.h"
 #include "broker/driver/driver.h"
 
 namespace nvshim::broker {
@@ -20,6 +22,8 @@ struct File {
   uint32_t registrants = 0;      // files registered to this one; each keeps it open, as in the driver
   uint32_t calls_in_flight = 0;  // a file is closed when the last one has returned
   bool hung_up = false;
+  // Of a ctl file: the objects inside of it, by place, with what their memory is charged to.
+  absl::flat_hash_map<uint32_t, SharedCharge> exported;
   absl::flat_hash_set<ProcessId> holders;
 };
 

@@ -17,8 +17,6 @@ constexpr uint32_t kClientHandleMask = 0x000fffff;
 
 bool HandleTable::HasRoomForClient() const { return clients_.size() < kClientsPerGuestMax; }
 
-bool HandleTable::HasRoomForObject() const { return objects_ < kObjectsPerGuestMax; }
-
 ClientHandle HandleTable::ChooseClient(uint32_t wanted) {
   if (wanted != 0 && IsFree(static_cast<ClientHandle>(wanted))) return static_cast<ClientHandle>(wanted);
   // Ends: the table holds fewer clients than the mask has numbers.

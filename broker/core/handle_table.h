@@ -1,7 +1,8 @@
 // The RM handles of one guest: its clients, under the guest's own virtual numbers, and below each client the
 // tree of objects as the driver keeps it. A handle that is not in here does not exist for this guest. Object
 // handles are the guest's own choice and pass unchanged; client handles of the driver are global to the
-// machine and never shown. Pure; bounded by kClientsPerGuestMax and kObjectsPerGuestMax.
+// machine and never shown. Pure; bounded by kClientsPerGuestMax and, by who asks before it
+// adds objects, kObjectsPerGuestMax.
 #ifndef BROKER_CORE_HANDLE_TABLE_H_
 #define BROKER_CORE_HANDLE_TABLE_H_
 
@@ -42,9 +43,8 @@ struct MemoryUsage {
 
 class HandleTable {
  public:
-  // Room for one more client or object? Asked before the driver is called.
+  // Room for one more client? Asked before the driver is called.
   bool HasRoomForClient() const;
-  bool HasRoomForObject() const;
 
   // The virtual handle a new client gets: `wanted` if it is not 0 and free, else the next free number.
   ClientHandle ChooseClient(uint32_t wanted);

@@ -77,12 +77,6 @@ TEST(HandleTableTest, AFullTableHasNoRoom) {
   EXPECT_TRUE(handles.HasRoomForClient());
   for (uint32_t i = 0; i < kClientsPerGuestMax; ++i) handles.AddClient(handles.ChooseClient(0), R(i), kFile);
   EXPECT_FALSE(handles.HasRoomForClient());
-  EXPECT_TRUE(handles.HasRoomForObject());
-  for (uint32_t i = 0; i < kObjectsPerGuestMax; ++i)
-    handles.AddObject(C(0xc1d00000), O(i + 1), O(0xc1d00000), kClass);
-  EXPECT_FALSE(handles.HasRoomForObject());
-  handles.Free(C(0xc1d00000), O(1));
-  EXPECT_TRUE(handles.HasRoomForObject());
 }
 
 TEST(HandleTableTest, FreeingAParentFreesItsDescendants) {

@@ -1,5 +1,6 @@
 #include "broker/core/translate.h"
 
+#include <algorithm>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -39,7 +40,8 @@ std::optional<Refusal> TranslateTop(const HandleTable& handles, const File& file
   return std::nullopt;
 }
 
-std::optional<Refusal> TranslateNested(const HandleTable& handles, const abi::Spec& spec,
+// `issuer` is the client of the call, in the guest's numbering.
+std::optional<Refusal> TranslateNested(const HandleTable& handles, const abi::Spec& spec, uint32_t issuer,
                                        std::span<uint8_t> bytes) {
   for (uint16_t offset : spec.clients) {
     const uint32_t guest_value = Get<uint32_t>(bytes, offset);
@@ -48,6 +50,9 @@ std::optional<Refusal> TranslateNested(const HandleTable& handles, const abi::Sp
     if (!client) return Refusal::Status(Reason::kUnknownClient, NV_ERR_INVALID_CLIENT, guest_value);
     Put<uint32_t>(bytes, offset, static_cast<uint32_t>(client->real));
   }
+  for (uint16_t object : spec.objects)
+    if (Get<uint32_t>(bytes, object) == issuer)
+      Put<uint32_t>(bytes, object, static_cast<uint32_t>(handles.FindClient(issuer)->real));
   return std::nullopt;
 }
 
@@ -74,11 +79,14 @@ std::optional<Refusal> CheckClientAsObject(const HandleTable& handles, const Che
   const auto client = handles.FindClient(issuer);
   if (!client) return std::nullopt;  // TranslateTop refuses it
   const auto real = static_cast<uint32_t>(client->real);
-  for (uint16_t offset : spec.objects) {
-    const uint32_t object = Get<uint32_t>(bytes, offset);
-    if (object == real && object != issuer)
-      return Refusal::Status(Reason::kUnknownClient, NV_ERR_OBJECT_NOT_FOUND, object);
-  }
+  const auto names_real = [&](const abi::Spec& fields, uint32_t segment) {
+    return std::any_of(fields.objects.begin(), fields.objects.end(), [&](uint16_t offset) {
+      return real != issuer && Get<uint32_t>(call.Bytes(segment), offset) == real;
+    });
+  };
+  if (names_real(spec, 0) ||
+      (checked.nested_segment != 0 && names_real(*checked.nested, checked.nested_segment)))
+    return Refusal::Status(Reason::kUnknownClient, NV_ERR_OBJECT_NOT_FOUND, real);
   const uint16_t own_offset = OwnObjectOffset(checked, call);
   const uint32_t own = own_offset == abi::kNone ? 0 : Get<uint32_t>(bytes, own_offset);
   if (own == 0 || (own != issuer && own != real)) return std::nullopt;
@@ -137,9 +145,11 @@ std::optional<Refusal> ToDriver(const HandleTable& handles, const File& file, co
     return std::nullopt;
   }
   if (auto refusal = CheckClientAsObject(handles, checked, call)) return refusal;
+  const uint32_t issuer =
+      checked.nested_segment == 0 ? 0 : Get<uint32_t>(bytes, checked.spec->clients.data[0]);
   if (auto refusal = TranslateTop(handles, file, *checked.spec, bytes)) return refusal;
   if (checked.nested_segment == 0) return std::nullopt;
-  return TranslateNested(handles, *checked.nested, call.Bytes(checked.nested_segment));
+  return TranslateNested(handles, *checked.nested, issuer, call.Bytes(checked.nested_segment));
 }
 
 bool IsCurrent(const HandleTable& handles, const CheckedCall& checked, const std::vector<uint8_t>& original,

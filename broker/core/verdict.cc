@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "broker/core/rm_calls.h"
+#include "proto/abi/exported_objects.h"
 
 namespace nvshim::broker {
 namespace {
@@ -66,7 +67,8 @@ bool HasCode(Kind kind, const abi::Spec& spec, Verdict verdict) {
   const bool is_control = kind == Kind::kControl;
   if (kind == Kind::kEscape && IsAmong(kNotFollowedEscapes, spec.number)) return false;
   if (is_control && IsAmong(kNotFollowedControls, spec.number)) return false;
-  if ((is_control || kind == Kind::kClass) && NamesFiles(spec)) return false;
+  if (kind == Kind::kClass && NamesFiles(spec)) return false;
+  if (is_control && NamesFiles(spec) && !IsAmong(abi::kExportControls, spec.number)) return false;
   switch (verdict) {
     case Verdict::kFilter:
       return is_control ? IsAmong(kFilteredControls, spec.number)

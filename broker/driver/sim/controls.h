@@ -76,6 +76,13 @@ NvStatus ClientGetAddrSpaceType(ControlContext& context);
 NvStatus SystemGetP2pCaps(ControlContext& context);  // both versions
 NvStatus SystemGetP2pCapsMatrix(ControlContext& context);
 
+// controls_exports.cc: NV0000, objects inside of files
+NvStatus ExportObjectToFd(ControlContext& context);
+NvStatus ExportObjectsToFd(ControlContext& context);
+NvStatus ImportObjectFromFd(ControlContext& context);
+NvStatus ImportObjectsFromFd(ControlContext& context);
+NvStatus GetExportObjectInfo(ControlContext& context);
+
 // controls_device.cc: NV0080, and those of channels
 NvStatus GpuGetClasslist(ControlContext& context);
 NvStatus GpuGetClasslistV2(ControlContext& context);
