@@ -73,6 +73,7 @@ NvStatus GpuGetUuidFromGpuId(ControlContext& context);
 NvStatus GpuQueryDrainState(ControlContext& context);
 NvStatus GpuAcctGetAccountingState(ControlContext& context);
 NvStatus ClientGetAddrSpaceType(ControlContext& context);
+uint32_t AddrSpaceType(const Memory& memory);
 NvStatus SystemGetP2pCaps(ControlContext& context);  // both versions
 NvStatus SystemGetP2pCapsMatrix(ControlContext& context);
 
@@ -132,6 +133,7 @@ NvStatus BusGetInfoV2(ControlContext& context);
 NvStatus GrGetInfo(ControlContext& context);
 NvStatus DeviceGrGetInfo(ControlContext& context);
 NvStatus BiosGetInfo(ControlContext& context);
+NvStatus GetSurfaceInfo(ControlContext& context);
 
 // controls_sensors.cc: temperature, power, load
 NvStatus ThermalSystemExecute(ControlContext& context);

@@ -94,7 +94,7 @@ constexpr uint32_t Nv0005NotifyIndexIndex(uint32_t notify_index) { return notify
 // NVOS46 (NV_ESC_RM_MAP_MEMORY_DMA)
 inline constexpr uint32_t NVOS46_FLAGS_DMA_OFFSET_FIXED = 1 << 15;
 
-// NV0000_CTRL_CMD_CLIENT_GET_ADDR_SPACE_TYPE
+// NV0000_CTRL_CMD_CLIENT_GET_ADDR_SPACE_TYPE, and NV0041_CTRL_CMD_GET_SURFACE_INFO
 inline constexpr uint32_t kAddrSpaceSysmem = 1;
 inline constexpr uint32_t kAddrSpaceVidmem = 2;
 inline constexpr uint32_t kAddrSpaceRegmem = 3;
