@@ -21,6 +21,27 @@ bool IsUvm(const File& file) {
   return file.node.device_class == DeviceClass::kUvm || file.node.device_class == DeviceClass::kUvmTools;
 }
 
+// A guest shares with clients of its own. What it wants to share with others it shares with all clients of
+// the process that makes the driver's calls: on the kernel driver these are the guest's. A policy that is one
+// more condition lets nobody in.
+std::optional<Refusal> TranslateSharePolicy(const HandleTable& handles, const abi::Spec& spec,
+                                            std::span<uint8_t> bytes) {
+  using namespace abi::share_policy;
+  if (spec.share_policy_offset == abi::kNone) return std::nullopt;
+  const auto policy = bytes.subspan(spec.share_policy_offset, kSize);
+  const auto type = Get<uint16_t>(policy, kType);
+  const uint32_t target = Get<uint32_t>(policy, kTarget);
+  Put<uint32_t>(policy, kTarget, 0);
+  if (type == kTypeClient) {
+    const auto client = handles.FindClient(target);
+    if (!client) return Refusal::Status(Reason::kUnknownClient, NV_ERR_INVALID_CLIENT, target);
+    Put<uint32_t>(policy, kTarget, static_cast<uint32_t>(client->real));
+  } else if (type != kTypeNone && type < kTypeCount && (policy[kAction] & kActionRequire) == 0) {
+    Put<uint16_t>(policy, kType, kTypePid);
+  }
+  return std::nullopt;
+}
+
 std::optional<Refusal> TranslateTop(const HandleTable& handles, const File& file, const abi::Spec& spec,
                                     std::span<uint8_t> bytes) {
   for (size_t i = 0; i < spec.clients.size; ++i) {
@@ -37,7 +58,7 @@ std::optional<Refusal> TranslateTop(const HandleTable& handles, const File& file
       if (Get<uint32_t>(bytes, object) == guest_value)
         Put<uint32_t>(bytes, object, static_cast<uint32_t>(client->real));
   }
-  return std::nullopt;
+  return TranslateSharePolicy(handles, spec, bytes);
 }
 
 // `issuer` is the client of the call, in the guest's numbering.
@@ -53,7 +74,7 @@ std::optional<Refusal> TranslateNested(const HandleTable& handles, const abi::Sp
   for (uint16_t object : spec.objects)
     if (Get<uint32_t>(bytes, object) == issuer)
       Put<uint32_t>(bytes, object, static_cast<uint32_t>(handles.FindClient(issuer)->real));
-  return std::nullopt;
+  return TranslateSharePolicy(handles, spec, bytes);
 }
 
 // The number of an object that the call makes, or that the heap frees; kNone when it does neither.
@@ -105,6 +126,9 @@ void RestoreSegment(const abi::Spec& spec, const std::vector<uint8_t>& original,
                     uint32_t segment) {
   for (const abi::Pointer& pointer : spec.pointers) {
     RestoreField(original, call, segment, pointer.offset, 8);
+    const uint32_t child = call.Child(segment, pointer.offset);
+    if (child != 0 && pointer.direction == abi::Direction::kIn)
+      RestoreField(original, call, child, 0, call.segments[child].size_bytes);
     if (pointer.count_offset == abi::kNone) continue;
     // request_check lowers the count of a string to what the driver takes.
     const uint8_t* count = original.data() + call.segments[segment].offset + pointer.count_offset;
@@ -114,6 +138,8 @@ void RestoreSegment(const abi::Spec& spec, const std::vector<uint8_t>& original,
   for (const abi::FdField& fd : spec.fds) RestoreField(original, call, segment, fd.offset, 4);
   for (uint16_t client : spec.clients) RestoreField(original, call, segment, client, 4);
   for (uint16_t object : spec.objects) RestoreField(original, call, segment, object, 4);
+  if (spec.share_policy_offset != abi::kNone)
+    RestoreField(original, call, segment, spec.share_policy_offset, abi::share_policy::kSize);
 }
 
 }  // namespace

@@ -136,6 +136,7 @@ std::vector<std::pair<uint32_t, uint32_t>> FieldsOf(const Spec& spec) {
   for (const FdField& fd : spec.fds) fields.emplace_back(fd.offset, 4);
   for (uint16_t client : spec.clients) fields.emplace_back(client, 4);
   for (uint16_t object : spec.objects) fields.emplace_back(object, 4);
+  if (spec.share_policy_offset != kNone) fields.emplace_back(spec.share_policy_offset, share_policy::kSize);
   if (spec.status_offset != kNone) fields.emplace_back(spec.status_offset, 4);
   // One count may serve several pointers.
   std::set<uint32_t> counts;

@@ -1,7 +1,7 @@
 // Laws: memory that one process offers with cuIpcGetMemHandle is the same memory in another one; an event
 // that one process records is waited for by the other.
 #include "testing/gpu/programs/kit.h"
-#include "testing/gpu/programs/pair.h"
+#include "testing/clients/pair.h"
 
 enum { kItems = 1 << 20, kRounds = 50 };
 static const size_t kSize = kItems * sizeof(uint32_t);

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "testing/gpu/programs/kit.h"
-#include "testing/gpu/programs/pair.h"
+#include "testing/clients/pair.h"
 
 static const CUmemAccessDesc kAccess = {{CU_MEM_LOCATION_TYPE_DEVICE, 0}, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
 
