@@ -172,7 +172,9 @@ std::optional<Refusal> Core::AttachFile(Guest& guest, const IoctlRequested& even
                         : Refusal::Status(Reason::kUnknownFile, NV_ERR_INVALID_PARAMETER, number);
   };
   if (reference == event.files_untrusted.end())
-    return fd.use == abi::FdUse::kFile ? std::optional(unknown(call.command)) : std::nullopt;
+    return fd.use == abi::FdUse::kFile
+               ? std::optional(unknown(segment == 0 ? call.command : pending.checked.nested->number))
+               : std::nullopt;
   const File* named = guest.files.FindHeldBy(static_cast<FileId>(reference->file_id), event.token.process);
   if (named == nullptr) return unknown(reference->file_id);
   call.files.push_back({segment, fd.offset, named->driver_file});
