@@ -113,7 +113,7 @@ std::optional<Refusal> Core::Prepare(Guest& guest, const IoctlRequested& event, 
     return Refusal::Status(Reason::kOverLimit, NV_ERR_INSUFFICIENT_RESOURCES, kObjectsPerGuestMax);
   }
   if (auto refusal = AttachFiles(guest, event, file, pending, call)) return refusal;
-  if (IsAboutExports(pending.checked))
+  if (pending.named_file != FileId::kNone && IsAboutExports(pending.checked))
     if (auto refusal = CheckExports(pending.checked, pending.original, *guest.files.Find(pending.named_file),
                                     guest.RoomForObjects(), call))
       return refusal;
@@ -229,7 +229,8 @@ void Core::On(DriverReturned event, Actions* actions) {
            {file->id, process->pid_untrusted, pending->new_client, std::move(pending->memory)}, event.call);
     if (IsRegisterFd(*file, *pending)) Register(*guest, *file, pending->named_file);
   }
-  if (IsAboutExports(pending->checked)) FinishExports(*guest, *pending, succeeded, event.call);
+  if (pending->named_file != FileId::kNone && IsAboutExports(pending->checked))
+    FinishExports(*guest, *pending, succeeded, event.call);
   ToGuest(pending->checked, pending->original, succeeded, event.call);
   if (pending->checked.verdict == Verdict::kClamp)
     RestoreArguments(pending->checked, pending->original, event.call);

@@ -65,6 +65,7 @@ class ExportedObjectsTest : public CoreTest {
   // What a driver does that finds an object at every place.
   static int ImportsAll(DriverCall& call) {
     using namespace abi::import_objects;
+    if (call.command != kControl) return 0;
     const auto params = call.Bytes(1);
     for (uint32_t i = 0; i < Get<uint16_t>(params, kCount); ++i) {
       params[kTypes + i] = kTypeVidmem;
@@ -100,7 +101,7 @@ TEST_F(ExportedObjectsTest, WhatComesOutOfAFileIsAnObjectOfTheClientAndSharesThe
   const uint32_t other = Get<uint32_t>(Call(kA, others_ctl, MakeClient(), 2).call.Bytes(0), 8);
   Step(FileClaimed{kA, file_, 2});
   answer_ = [](DriverCall& call) {
-    Put<uint32_t>(call.Bytes(1), abi::import_object::kObject, 0xcaf00001);
+    if (call.command == kControl) Put<uint32_t>(call.Bytes(1), abi::import_object::kObject, 0xcaf00001);
     return 0;
   };
   const ReplyIoctl reply = Call(kA, others_ctl, ImportOne(other, 7, 0, file_), 2);

@@ -12,6 +12,7 @@
 
 #include "broker/core/core.h"
 #include "broker/core/verdict.h"
+#include "proto/abi/exported_objects.h"
 #include "testing/hostile/honest_request.h"
 
 namespace nvshim::testing {
@@ -103,8 +104,11 @@ class ReplyBytesTest : public ::testing::TestWithParam<const abi::Table*> {
     }
     mark_fields(*abi::Find(table_.escapes, abi::IocNumber(call.command), abi::IocSize(call.command)), 0);
     mark(0, abi::nvos54::kParams, 8);
-    if (const uint32_t params = call.Child(0, abi::nvos54::kParams); params != 0)
-      mark_fields(Nested(kind, spec, call), params);
+    const uint32_t params = call.Child(0, abi::nvos54::kParams);
+    if (params != 0) mark_fields(Nested(kind, spec, call), params);
+    // The file is empty: nothing comes out of it that could have a handle.
+    if (kind == Kind::kControl && spec.number == abi::kImportObjectFromFd)
+      mark(params, abi::import_object::kObject, 4);
     return own;
   }
 
