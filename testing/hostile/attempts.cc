@@ -358,7 +358,7 @@ HonestRequest UnknownCall(const abi::Table& table, Kind kind, uint32_t number, u
   abi::Spec spec{};
   spec.number = number;
   spec.size = spec.size_max = size_bytes;
-  spec.status_offset = abi::kNone;
+  spec.status_offset = spec.share_policy_offset = abi::kNone;
   return MakeHonestRequest(table, kind, spec, own);
 }
 
