@@ -126,9 +126,9 @@ void RestoreSegment(const abi::Spec& spec, const std::vector<uint8_t>& original,
                     uint32_t segment) {
   for (const abi::Pointer& pointer : spec.pointers) {
     RestoreField(original, call, segment, pointer.offset, 8);
-    const uint32_t child = call.Child(segment, pointer.offset);
-    if (child != 0 && pointer.direction == abi::Direction::kIn)
-      RestoreField(original, call, child, 0, call.segments[child].size_bytes);
+    if (pointer.direction == abi::Direction::kIn)
+      if (const uint32_t child = call.Child(segment, pointer.offset); child != 0)
+        RestoreField(original, call, child, 0, call.segments[child].size_bytes);
     if (pointer.count_offset == abi::kNone) continue;
     // request_check lowers the count of a string to what the driver takes.
     const uint8_t* count = original.data() + call.segments[segment].offset + pointer.count_offset;
