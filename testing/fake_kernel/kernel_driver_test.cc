@@ -122,22 +122,13 @@ TEST_F(KernelDriverTest, ADescriptorInsideOfParametersIsTheWorkersOwn) {
   TestGuest giver = NewGuest(), taker = NewGuest();
   const DriverFileId file = Open(DeviceClass::kCtl);
   TakeCalls();
-  const auto ask = [&](TestGuest& guest, uint32_t command, Buffer& params, uint32_t offset) {
-    Buffer control(32);
-    Put<uint32_t>(control, 0, guest.client);
-    Put<uint32_t>(control, 4, guest.client);
-    Put<uint32_t>(control, 8, command);
-    Put<uint32_t>(control, 24, static_cast<uint32_t>(params.size()));
-    EXPECT_EQ(RunEscapeNumber(*driver_, guest.ctl, 0x2a, control, {{16, &params}}, {{1, offset, file}}), 0);
-    return Get<uint32_t>(control, 28);
-  };
   Buffer put(24), take(20);
   Put<uint32_t>(put, 0, 1);
   Put<uint32_t>(put, 12, kMemory);
-  EXPECT_EQ(ask(giver, 0x3d05, put, 16), NV_OK);
+  EXPECT_EQ(giver.Control(giver.client, 0x3d05, put, {}, 0, {{1, 16, file}}), NV_OK);
   Put<uint32_t>(take, 4, 1);
   Put<uint32_t>(take, 12, TestGuest::kDevice);
-  EXPECT_EQ(ask(taker, 0x3d06, take, 0), NV_OK);
+  EXPECT_EQ(taker.Control(taker.client, 0x3d06, take, {}, 0, {{1, 0, file}}), NV_OK);
   EXPECT_NE(Get<uint32_t>(take, 16), 0u);
   EXPECT_THAT(TakeCalls(), ElementsAre(HasSubstr("NV_ESC_RM_CONTROL 0x3d05 with 7 = 0x0"),
                                        HasSubstr("NV_ESC_RM_CONTROL 0x3d06 with 7 = 0x0")));

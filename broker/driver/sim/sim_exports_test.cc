@@ -29,16 +29,9 @@ class SimExportsTest : public ::testing::Test {
   bool AllIsFree() { return taker_.FbInfo(kHeapFreeKiB) == free_; }
 
   // A control on the client whose fd field at `offset` names `file`.
-  uint32_t Control(TestGuest& guest, uint32_t command, Buffer& params, uint32_t offset, DriverFileId file) {
-    Buffer bytes(32);
-    Put<uint32_t>(bytes, 0, guest.client);
-    Put<uint32_t>(bytes, 4, guest.client);
-    Put<uint32_t>(bytes, 8, command);
-    Put<uint32_t>(bytes, 24, static_cast<uint32_t>(params.size()));
-    EXPECT_EQ(
-        RunEscapeNumber(*driver_, guest.ctl, NV_ESC_RM_CONTROL, bytes, {{16, &params}}, {{1, offset, file}}),
-        0);
-    return Get<uint32_t>(bytes, 28);
+  static uint32_t Control(TestGuest& guest, uint32_t command, Buffer& params, uint32_t offset,
+                          DriverFileId file) {
+    return guest.Control(guest.client, command, params, {}, 0, {{1, offset, file}});
   }
 
   uint32_t ExportOne(uint32_t object, DriverFileId file, uint32_t device = TestGuest::kDevice) {
