@@ -1,6 +1,5 @@
 #include "broker/core/translate.h"
 
-#include <algorithm>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -27,7 +26,6 @@ bool IsUvm(const File& file) {
 std::optional<Refusal> TranslateSharePolicy(const HandleTable& handles, const abi::Spec& spec,
                                             std::span<uint8_t> bytes) {
   using namespace abi::share_policy;
-  if (spec.share_policy_offset == abi::kNone) return std::nullopt;
   const auto policy = bytes.subspan(spec.share_policy_offset, kSize);
   const auto type = Get<uint16_t>(policy, kType);
   const uint32_t target = Get<uint32_t>(policy, kTarget);
@@ -58,6 +56,7 @@ std::optional<Refusal> TranslateTop(const HandleTable& handles, const File& file
       if (Get<uint32_t>(bytes, object) == guest_value)
         Put<uint32_t>(bytes, object, static_cast<uint32_t>(client->real));
   }
+  if (spec.share_policy_offset == abi::kNone) return std::nullopt;
   return TranslateSharePolicy(handles, spec, bytes);
 }
 
@@ -74,6 +73,7 @@ std::optional<Refusal> TranslateNested(const HandleTable& handles, const abi::Sp
   for (uint16_t object : spec.objects)
     if (Get<uint32_t>(bytes, object) == issuer)
       Put<uint32_t>(bytes, object, static_cast<uint32_t>(handles.FindClient(issuer)->real));
+  if (spec.share_policy_offset == abi::kNone) return std::nullopt;
   return TranslateSharePolicy(handles, spec, bytes);
 }
 
@@ -85,6 +85,12 @@ uint16_t OwnObjectOffset(const CheckedCall& checked, const DriverCall& call) {
                                                                                       : abi::kNone;
   }
   return MakesObject(checked, call) ? kObjectOffset : abi::kNone;
+}
+
+bool HasObject(const abi::Spec& spec, std::span<const uint8_t> bytes, uint32_t object) {
+  for (uint16_t offset : spec.objects)
+    if (Get<uint32_t>(bytes, offset) == object) return true;
+  return false;
 }
 
 // A client is its own root object, under two numbers here: the guest's, which is translated where the spec
@@ -100,13 +106,9 @@ std::optional<Refusal> CheckClientAsObject(const HandleTable& handles, const Che
   const auto client = handles.FindClient(issuer);
   if (!client) return std::nullopt;  // TranslateTop refuses it
   const auto real = static_cast<uint32_t>(client->real);
-  const auto names_real = [&](const abi::Spec& fields, uint32_t segment) {
-    return std::any_of(fields.objects.begin(), fields.objects.end(), [&](uint16_t offset) {
-      return real != issuer && Get<uint32_t>(call.Bytes(segment), offset) == real;
-    });
-  };
-  if (names_real(spec, 0) ||
-      (checked.nested_segment != 0 && names_real(*checked.nested, checked.nested_segment)))
+  if (real != issuer && (HasObject(spec, bytes, real) ||
+                         (checked.nested_segment != 0 && checked.nested->objects.size != 0 &&
+                          HasObject(*checked.nested, call.Bytes(checked.nested_segment), real))))
     return Refusal::Status(Reason::kUnknownClient, NV_ERR_OBJECT_NOT_FOUND, real);
   const uint16_t own_offset = OwnObjectOffset(checked, call);
   const uint32_t own = own_offset == abi::kNone ? 0 : Get<uint32_t>(bytes, own_offset);

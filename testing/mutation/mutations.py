@@ -83,8 +83,8 @@ MUTATIONS = [
      "    if (!client) return Refusal::Status(Reason::kUnknownClient, NV_ERR_INVALID_CLIENT, guest_value);\n"
      "    Put<uint32_t>(bytes, offset,",
      "    if (!client) continue;\n    Put<uint32_t>(bytes, offset,", "another guest's client in a parameter"),
-    ("broker/core/translate.cc", "return real != issuer && Get<uint32_t>(call.Bytes(segment), offset) == real;",
-     "return false;", "its client freed behind the table's back"),
+    ("broker/core/translate.cc", "if (real != issuer && (", "if (false && (",
+     "its client freed behind the table's back"),
     ("broker/core/translate.cc",
      "    if (!client) return Refusal::Status(Reason::kUnknownClient, NV_ERR_INVALID_CLIENT, target);\n",
      "    if (!client) return std::nullopt;\n", "another guest's client to share with"),
