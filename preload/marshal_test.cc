@@ -30,7 +30,8 @@ constexpr abi::FdField kEventFd[] = {{16, FdUse::kCookie}};
 
 constexpr abi::Spec MakeSpec(uint32_t number, uint32_t size, Shape shape,
                              abi::List<abi::Pointer> pointers = {}, abi::List<abi::FdField> fds = {}) {
-  return {number, size, size, false, shape, false, false, abi::kNone, pointers, fds, {}, {}, "made up"};
+  return {number,     size,     size, false, shape, false,      false,
+          abi::kNone, pointers, fds,  {},    {},    abi::kNone, "made up"};
 }
 
 constexpr abi::Spec kEscapes[] = {

@@ -69,7 +69,7 @@ GuestStatisticsView Core::Statistics(GuestId guest) const {
   return {state.processes.size(),
           state.files.size(),
           state.handles.clients(),
-          state.handles.objects(),
+          state.objects(),
           state.ledger.used()[Resource::kVideoMemory],
           state.ledger.limits(),
           state.ledger.used(),
@@ -248,6 +248,7 @@ void Core::CloseIfIdle(Guest& guest, GuestId id, File& file, Actions* actions) {
   owners_.erase(file.driver_file);
   actions->push_back(DriverClose{file.driver_file});
   actions->push_back(ClosePlaceholder{id, file.id});
+  guest.exported_objects -= file.exported.size();
   guest.files.Remove(file.id);
   File* ctl = guest.files.Find(registered_ctl);
   if (ctl == nullptr) return;

@@ -78,12 +78,14 @@ class Core {
   std::optional<Refusal> Prepare(Guest& guest, Account& account, const IoctlRequested& event, File& file,
                                  PendingCall& pending, DriverCall& call);
   // What the call makes, a client or an object, is charged before the driver sees it.
+  std::optional<Refusal> PrepareExports(Guest& guest, Account& account, PendingCall& pending,
+                                        DriverCall& call);
   std::optional<Refusal> TakeCharges(Account& account, Resource made, const DriverCall& call,
                                      PendingCall& pending);
   std::optional<Refusal> AttachFiles(Guest& guest, const IoctlRequested& event, File& file,
                                      PendingCall& pending, DriverCall& call);
-  std::optional<Refusal> AttachFile(Guest& guest, const IoctlRequested& event, const abi::FdField& fd,
-                                    PendingCall& pending, DriverCall& call);
+  std::optional<Refusal> AttachFile(Guest& guest, const IoctlRequested& event, uint32_t segment,
+                                    const abi::FdField& fd, PendingCall& pending, DriverCall& call);
   void SendToDriver(Guest& guest, File& file, const CallToken& token, PendingCall& pending, DriverCall call,
                     Actions* actions);
   void Refuse(const CallToken& token, uint32_t sequence, const Refusal& refusal, const CheckedCall& checked,
@@ -92,6 +94,8 @@ class Core {
   void NoteShadow(Guest& guest, GuestId id, const CheckedCall& checked, Actions* actions);
   void FinishOpen(Guest& guest, const CallToken& token, const Process& process, PendingCall& pending,
                   OpenResult result, Actions* actions);
+  // Takes account of what went into a file, or came out of it.
+  void FinishExports(Guest& guest, PendingCall& pending, bool succeeded, DriverCall& call);
   void EndCall(Guest& guest, const CallToken& token, Process& process, PendingCall& pending);
   // The fresh file of a mapping is there, or not: the call goes on with it, or ends.
   void FinishOpenMapping(Guest& guest, const CallToken& token, Process& process, PendingCall& pending,

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "broker/core/core.h"
+#include "broker/core/exported_objects.h"
 #include "broker/core/filter.h"
 #include "broker/core/intervene.h"
 #include "broker/core/limits.h"
@@ -121,8 +122,21 @@ std::optional<Refusal> Core::Prepare(Guest& guest, Account& account, const Ioctl
     pending.new_client = static_cast<ClientHandle>(wanted_client);
   }
   if (auto refusal = AttachFiles(guest, event, file, pending, call)) return refusal;
+  if (pending.named_file != FileId::kNone && IsAboutExports(pending.checked))
+    return PrepareExports(guest, account, pending, call);
   if (!makes_client && !MakesObject(pending.checked, call)) return std::nullopt;
   return TakeCharges(account, makes_client ? Resource::kClients : Resource::kObjects, call, pending);
+}
+
+std::optional<Refusal> Core::PrepareExports(Guest& guest, Account& account, PendingCall& pending,
+                                            DriverCall& call) {
+  const File& file = *guest.files.Find(pending.named_file);
+  if (auto refusal = CheckExports(pending.checked, pending.original, file, call)) return refusal;
+  const uint32_t objects = ObjectsMoved(pending.checked, pending.original, call);
+  if (objects == 0) return std::nullopt;
+  pending.charges.object = account.Take(Resource::kObjects, objects);
+  if (pending.charges.object) return std::nullopt;
+  return OverLimit(Resource::kObjects, account.limit(Resource::kObjects));
 }
 
 std::optional<Refusal> Core::TakeCharges(Account& account, Resource made, const DriverCall& call,
@@ -149,9 +163,12 @@ std::optional<Refusal> Core::AttachFiles(Guest& guest, const IoctlRequested& eve
   call.files.clear();
   pending.named_file = FileId::kNone;
   pending.wants_mapping = false;
-  for (const abi::FdField& fd : pending.checked.spec->fds)
-    if (fd.use != abi::FdUse::kCookie)
-      if (auto refusal = AttachFile(guest, event, fd, pending, call)) return refusal;
+  const CheckedCall& checked = pending.checked;
+  for (const abi::FdField& fd : checked.spec->fds)
+    if (auto refusal = AttachFile(guest, event, 0, fd, pending, call)) return refusal;
+  if (checked.nested_segment != 0)
+    for (const abi::FdField& fd : checked.nested->fds)
+      if (auto refusal = AttachFile(guest, event, checked.nested_segment, fd, pending, call)) return refusal;
   if (RegistersHostMemory(file, pending.checked, call)) {
     call.files.clear();
     pending.wants_mapping = true;
@@ -166,22 +183,29 @@ std::optional<Refusal> Core::AttachFiles(Guest& guest, const IoctlRequested& eve
   return std::nullopt;
 }
 
-std::optional<Refusal> Core::AttachFile(Guest& guest, const IoctlRequested& event, const abi::FdField& fd,
-                                        PendingCall& pending, DriverCall& call) {
+std::optional<Refusal> Core::AttachFile(Guest& guest, const IoctlRequested& event, uint32_t segment,
+                                        const abi::FdField& fd, PendingCall& pending, DriverCall& call) {
+  if (fd.use == abi::FdUse::kCookie) return std::nullopt;
   // The guest's number means nothing to the driver; where no file is passed it must not mean one of the
   // broker's.
-  Put<uint32_t>(call.Bytes(0), fd.offset, 0xffffffff);
-  const auto reference = std::find_if(
-      event.files_untrusted.begin(), event.files_untrusted.end(),
-      [&](const FileReferenceUntrusted& one) { return one.segment == 0 && one.field_offset == fd.offset; });
+  Put<uint32_t>(call.Bytes(segment), fd.offset, 0xffffffff);
   if (fd.use == abi::FdUse::kIgnored) return std::nullopt;
+  const auto reference = std::find_if(event.files_untrusted.begin(), event.files_untrusted.end(),
+                                      [&](const FileReferenceUntrusted& one) {
+                                        return one.segment == segment && one.field_offset == fd.offset;
+                                      });
+  // The status of controls for what is no file of theirs (nv_get_file_private).
+  const auto unknown = [&](uint32_t number) {
+    return segment == 0 ? Refusal::Errno(Reason::kUnknownFile, EINVAL, number)
+                        : Refusal::Status(Reason::kUnknownFile, NV_ERR_INVALID_PARAMETER, number);
+  };
   if (reference == event.files_untrusted.end())
     return fd.use == abi::FdUse::kFile
-               ? std::optional(Refusal::Errno(Reason::kUnknownFile, EINVAL, call.command))
+               ? std::optional(unknown(segment == 0 ? call.command : pending.checked.nested->number))
                : std::nullopt;
   const File* named = guest.files.FindHeldBy(static_cast<FileId>(reference->file_id), event.token.process);
-  if (named == nullptr) return Refusal::Errno(Reason::kUnknownFile, EINVAL, reference->file_id);
-  call.files.push_back({0, fd.offset, named->driver_file});
+  if (named == nullptr) return unknown(reference->file_id);
+  call.files.push_back({segment, fd.offset, named->driver_file});
   pending.named_file = named->id;
   pending.wants_mapping = fd.use == abi::FdUse::kMapping;
   pending.fd_offset = fd.offset;
@@ -235,6 +259,8 @@ void Core::On(DriverReturned event, Actions* actions) {
            {file->id, process->pid_untrusted, pending->new_client, &pending->charges}, event.call);
     if (IsRegisterFd(*file, *pending)) Register(*guest, *file, pending->named_file);
   }
+  if (pending->named_file != FileId::kNone && IsAboutExports(pending->checked))
+    FinishExports(*guest, *pending, succeeded, event.call);
   ToGuest(pending->checked, pending->original, succeeded, event.call);
   if (pending->checked.verdict == Verdict::kClamp)
     RestoreArguments(pending->checked, pending->original, event.call);
@@ -252,6 +278,15 @@ void Core::On(DriverReturned event, Actions* actions) {
   if (!pending->wants_mapping) EndUse(*guest, event.token.guest, pending->named_file, actions);
   EndUse(*guest, event.token.guest, pending->file, actions);
   EndCall(*guest, event.token, *process, *pending);
+}
+
+void Core::FinishExports(Guest& guest, PendingCall& pending, bool succeeded, DriverCall& call) {
+  File& file = *guest.files.Find(pending.named_file);
+  guest.exported_objects -= file.exported.size();
+  if (succeeded)
+    RecordExports(guest.handles, pending.checked, pending.original, file, call, pending.charges.object);
+  guest.exported_objects += file.exported.size();
+  RestoreExports(pending.checked, pending.original, file, call);
 }
 
 void Core::EndCall(Guest& guest, const CallToken& token, Process& process, PendingCall& pending) {

@@ -6,12 +6,20 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "broker/core/ids.h"
 #include "broker/core/ledger.h"
+#include "broker/core/quota.h"
 #include "broker/driver/driver.h"
 
 namespace nvshim::broker {
+
+// An object inside of a ctl file, with what it and its memory are charged to.
+struct ExportedObject {
+  Charge object;
+  SharedCharge memory;
+};
 
 struct File {
   FileId id = FileId::kNone;
@@ -22,6 +30,8 @@ struct File {
   uint32_t calls_in_flight = 0;  // a file is closed when the last one has returned
   bool hung_up = false;
   Charge charge;
+  // Of a ctl file: the objects inside of it, by place.
+  absl::flat_hash_map<uint32_t, ExportedObject> exported;
   absl::flat_hash_set<ProcessId> holders;
 };
 

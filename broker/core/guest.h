@@ -4,7 +4,9 @@
 #ifndef BROKER_CORE_GUEST_H_
 #define BROKER_CORE_GUEST_H_
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -14,6 +16,7 @@
 #include "broker/core/file_table.h"
 #include "broker/core/handle_table.h"
 #include "broker/core/ids.h"
+#include "broker/core/limits.h"
 #include "broker/core/quota.h"
 #include "broker/core/request_check.h"
 #include "broker/core/statistics.h"
@@ -73,8 +76,11 @@ struct Guest {
   absl::flat_hash_map<ProcessId, std::unique_ptr<Process>> processes;
   FileTable files;
   HandleTable handles;
+  size_t exported_objects = 0;  // inside of files
   Counters counters;
   absl::flat_hash_set<uint64_t> noted_refusals;  // (reason, number) that were logged; bounded
+
+  size_t objects() const { return handles.objects() + exported_objects; }
 };
 
 }  // namespace nvshim::broker

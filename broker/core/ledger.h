@@ -81,6 +81,11 @@ class Charge {
   void Release();
   // The driver gave more than was asked for: it rounds up to pages. May pass a limit by that much.
   void GrowTo(uint64_t amount);
+  // `amount` of it, at most all, as a charge of its own.
+  Charge Split(uint64_t amount) {
+    amount_ -= amount;
+    return Charge(account_, resource_, amount);
+  }
 
  private:
   friend class Account;

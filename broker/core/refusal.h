@@ -16,6 +16,7 @@ inline constexpr uint32_t NV_ERR_INSUFFICIENT_RESOURCES = 0x1a;
 inline constexpr uint32_t NV_ERR_INVALID_ARGUMENT = 0x1f;
 inline constexpr uint32_t NV_ERR_INVALID_CLASS = 0x22;
 inline constexpr uint32_t NV_ERR_INVALID_CLIENT = 0x23;
+inline constexpr uint32_t NV_ERR_INVALID_PARAMETER = 0x3b;
 inline constexpr uint32_t NV_ERR_NO_MEMORY = 0x51;
 inline constexpr uint32_t NV_ERR_NOT_SUPPORTED = 0x56;
 inline constexpr uint32_t NV_ERR_OBJECT_NOT_FOUND = 0x57;

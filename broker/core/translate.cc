@@ -20,6 +20,26 @@ bool IsUvm(const File& file) {
   return file.node.device_class == DeviceClass::kUvm || file.node.device_class == DeviceClass::kUvmTools;
 }
 
+// A guest shares with clients of its own. What it wants to share with others it shares with all clients of
+// the process that makes the driver's calls: on the kernel driver these are the guest's. A policy that is one
+// more condition lets nobody in.
+std::optional<Refusal> TranslateSharePolicy(const HandleTable& handles, const abi::Spec& spec,
+                                            std::span<uint8_t> bytes) {
+  using namespace abi::share_policy;
+  const auto policy = bytes.subspan(spec.share_policy_offset, kSize);
+  const auto type = Get<uint16_t>(policy, kType);
+  const uint32_t target = Get<uint32_t>(policy, kTarget);
+  Put<uint32_t>(policy, kTarget, 0);
+  if (type == kTypeClient) {
+    const auto client = handles.FindClient(target);
+    if (!client) return Refusal::Status(Reason::kUnknownClient, NV_ERR_INVALID_CLIENT, target);
+    Put<uint32_t>(policy, kTarget, static_cast<uint32_t>(client->real));
+  } else if (type != kTypeNone && type < kTypeCount && (policy[kAction] & kActionRequire) == 0) {
+    Put<uint16_t>(policy, kType, kTypePid);
+  }
+  return std::nullopt;
+}
+
 std::optional<Refusal> TranslateTop(const HandleTable& handles, const File& file, const abi::Spec& spec,
                                     std::span<uint8_t> bytes) {
   for (size_t i = 0; i < spec.clients.size; ++i) {
@@ -36,10 +56,12 @@ std::optional<Refusal> TranslateTop(const HandleTable& handles, const File& file
       if (Get<uint32_t>(bytes, object) == guest_value)
         Put<uint32_t>(bytes, object, static_cast<uint32_t>(client->real));
   }
-  return std::nullopt;
+  if (spec.share_policy_offset == abi::kNone) return std::nullopt;
+  return TranslateSharePolicy(handles, spec, bytes);
 }
 
-std::optional<Refusal> TranslateNested(const HandleTable& handles, const abi::Spec& spec,
+// `issuer` is the client of the call, in the guest's numbering.
+std::optional<Refusal> TranslateNested(const HandleTable& handles, const abi::Spec& spec, uint32_t issuer,
                                        std::span<uint8_t> bytes) {
   for (uint16_t offset : spec.clients) {
     const uint32_t guest_value = Get<uint32_t>(bytes, offset);
@@ -48,7 +70,11 @@ std::optional<Refusal> TranslateNested(const HandleTable& handles, const abi::Sp
     if (!client) return Refusal::Status(Reason::kUnknownClient, NV_ERR_INVALID_CLIENT, guest_value);
     Put<uint32_t>(bytes, offset, static_cast<uint32_t>(client->real));
   }
-  return std::nullopt;
+  for (uint16_t object : spec.objects)
+    if (Get<uint32_t>(bytes, object) == issuer)
+      Put<uint32_t>(bytes, object, static_cast<uint32_t>(handles.FindClient(issuer)->real));
+  if (spec.share_policy_offset == abi::kNone) return std::nullopt;
+  return TranslateSharePolicy(handles, spec, bytes);
 }
 
 // The number of an object that the call makes, or that the heap frees; kNone when it does neither.
@@ -59,6 +85,12 @@ uint16_t OwnObjectOffset(const CheckedCall& checked, const DriverCall& call) {
                                                                                       : abi::kNone;
   }
   return MakesObject(checked, call) ? kObjectOffset : abi::kNone;
+}
+
+bool HasObject(const abi::Spec& spec, std::span<const uint8_t> bytes, uint32_t object) {
+  for (uint16_t offset : spec.objects)
+    if (Get<uint32_t>(bytes, offset) == object) return true;
+  return false;
 }
 
 // A client is its own root object, under two numbers here: the guest's, which is translated where the spec
@@ -74,11 +106,10 @@ std::optional<Refusal> CheckClientAsObject(const HandleTable& handles, const Che
   const auto client = handles.FindClient(issuer);
   if (!client) return std::nullopt;  // TranslateTop refuses it
   const auto real = static_cast<uint32_t>(client->real);
-  for (uint16_t offset : spec.objects) {
-    const uint32_t object = Get<uint32_t>(bytes, offset);
-    if (object == real && object != issuer)
-      return Refusal::Status(Reason::kUnknownClient, NV_ERR_OBJECT_NOT_FOUND, object);
-  }
+  if (real != issuer && (HasObject(spec, bytes, real) ||
+                         (checked.nested_segment != 0 && checked.nested->objects.size != 0 &&
+                          HasObject(*checked.nested, call.Bytes(checked.nested_segment), real))))
+    return Refusal::Status(Reason::kUnknownClient, NV_ERR_OBJECT_NOT_FOUND, real);
   const uint16_t own_offset = OwnObjectOffset(checked, call);
   const uint32_t own = own_offset == abi::kNone ? 0 : Get<uint32_t>(bytes, own_offset);
   if (own == 0 || (own != issuer && own != real)) return std::nullopt;
@@ -97,6 +128,9 @@ void RestoreSegment(const abi::Spec& spec, const std::vector<uint8_t>& original,
                     uint32_t segment) {
   for (const abi::Pointer& pointer : spec.pointers) {
     RestoreField(original, call, segment, pointer.offset, 8);
+    if (pointer.direction == abi::Direction::kIn)
+      if (const uint32_t child = call.Child(segment, pointer.offset); child != 0)
+        RestoreField(original, call, child, 0, call.segments[child].size_bytes);
     if (pointer.count_offset == abi::kNone) continue;
     // request_check lowers the count of a string to what the driver takes.
     const uint8_t* count = original.data() + call.segments[segment].offset + pointer.count_offset;
@@ -106,6 +140,8 @@ void RestoreSegment(const abi::Spec& spec, const std::vector<uint8_t>& original,
   for (const abi::FdField& fd : spec.fds) RestoreField(original, call, segment, fd.offset, 4);
   for (uint16_t client : spec.clients) RestoreField(original, call, segment, client, 4);
   for (uint16_t object : spec.objects) RestoreField(original, call, segment, object, 4);
+  if (spec.share_policy_offset != abi::kNone)
+    RestoreField(original, call, segment, spec.share_policy_offset, abi::share_policy::kSize);
 }
 
 }  // namespace
@@ -137,9 +173,11 @@ std::optional<Refusal> ToDriver(const HandleTable& handles, const File& file, co
     return std::nullopt;
   }
   if (auto refusal = CheckClientAsObject(handles, checked, call)) return refusal;
+  const uint32_t issuer =
+      checked.nested_segment == 0 ? 0 : Get<uint32_t>(bytes, checked.spec->clients.data[0]);
   if (auto refusal = TranslateTop(handles, file, *checked.spec, bytes)) return refusal;
   if (checked.nested_segment == 0) return std::nullopt;
-  return TranslateNested(handles, *checked.nested, call.Bytes(checked.nested_segment));
+  return TranslateNested(handles, *checked.nested, issuer, call.Bytes(checked.nested_segment));
 }
 
 bool IsCurrent(const HandleTable& handles, const CheckedCall& checked, const std::vector<uint8_t>& original,

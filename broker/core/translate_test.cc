@@ -185,6 +185,45 @@ TEST_F(TranslateTest, NoFieldThatIsTranslatedKeepsTheDriversValue) {
   }
 }
 
+// ---- Sharing ----
+
+Request Share(uint32_t client, uint32_t target, uint16_t type, uint8_t action = 0) {
+  using namespace abi::share_policy;
+  Request request(Escape(0x35, 24), 24);
+  request.U32(0, 0, client).U32(0, 4, 5).U32(0, 8 + kTarget, target);
+  Put<uint16_t>(request.call.Bytes(0), 8 + kType, type);
+  request.call.Bytes(0)[8 + kAction] = action;
+  return request;
+}
+
+TEST_F(TranslateTest, AClientSharesWithOneClientOfItsOwnGuest) {
+  const FileId file = Open(kA);
+  const uint32_t client = NewClient(kA, file), other = NewClient(kA, Open(kA));
+  NewClient(kB, Open(kB));
+  const ReplyIoctl reply = Call(kA, file, Share(client, other, abi::share_policy::kTypeClient));
+  EXPECT_EQ(At(sent_, 0, 8), last_real_ - 1);
+  EXPECT_EQ(At(reply, 0, 8), other);
+  for (uint32_t target : {last_real_, last_real_ - 1, 0u, 7u})
+    EXPECT_TRUE(Refused(Call(kA, file, Share(client, target, abi::share_policy::kTypeClient)),
+                        NV_ERR_INVALID_CLIENT, 20));
+  const Request inherited = Control(client, client, 0xd04, 12).U32(1, 0, last_real_).U32(1, 8, 3);
+  EXPECT_TRUE(Refused(Call(kA, file, inherited), NV_ERR_INVALID_CLIENT, 28));
+}
+
+TEST_F(TranslateTest, AClientThatSharesWithEverybodySharesWithItsGuest) {
+  const FileId file = Open(kA);
+  const uint32_t client = NewClient(kA, file);
+  for (uint16_t type : {1, 2, 4, 5, 6, 7}) {  // all, of a user, of a process, of a partition, of a GPU, ...
+    const ReplyIoctl reply = Call(kA, file, Share(client, client, type));
+    EXPECT_EQ(At(sent_, 0, 16) & 0xffff, abi::share_policy::kTypePid);
+    EXPECT_EQ(At(sent_, 0, 8), 0u);
+    EXPECT_EQ(At(reply, 0, 16) & 0xffff, type);
+    EXPECT_EQ(At(reply, 0, 8), client);
+  }
+  Call(kA, file, Share(client, 0, 6, abi::share_policy::kActionRequire));
+  EXPECT_EQ(At(sent_, 0, 16) & 0xffff, 6u) << "one more condition, which lets nobody in";
+}
+
 // ---- Client handles ----
 
 TEST_F(TranslateTest, TheGuestNeverSeesARealClientHandle) {

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "broker/core/rm_calls.h"
+#include "proto/abi/exported_objects.h"
 
 namespace nvshim::broker {
 namespace {
@@ -18,15 +19,12 @@ constexpr uint32_t kFilteredControls[] = {NV2080_CTRL_CMD_GPU_GET_PIDS, NV2080_C
 // tell.
 constexpr uint32_t kNotFollowedEscapes[] = {
     0x28,  // NV_ESC_RM_ALLOC_OBJECT: makes an object of a class that is not looked up
-    0x35,  // NV_ESC_RM_SHARE: the target of a policy is a client's handle for one type of policy only
     0x39,  // NV_ESC_RM_I2C_ACCESS: a pointer of a length that its kind tells
     0x41,  // NV_ESC_RM_IDLE_CHANNELS: client handles behind a pointer
     0x4d,  // NV_ESC_RM_ACCESS_REGISTRY: pointers of lengths that are not where a spec could say
     0x54,  // NV_ESC_RM_ALLOC_CONTEXT_DMA2: makes an object that the handle table would not know
     0xd9,  // NV_ESC_EXPORT_TO_DMABUF_FD: the new descriptor would be the worker's
 };
-// The same of controls: the target of a policy, as above.
-constexpr uint32_t kNotFollowedControls[] = {0x0d06};  // NV0000_CTRL_CMD_CLIENT_SHARE_OBJECT
 
 template <size_t n>
 bool IsAmong(const uint32_t (&numbers)[n], uint32_t number) {
@@ -39,10 +37,11 @@ bool NamesFiles(const abi::Spec& spec) {
   });
 }
 
-// Whether a spec holds what request_check and translate look at: a client handle, a file, a buffer, or a
-// length of the caller's choice.
+// Whether a spec holds what request_check and translate look at: a client handle, a share policy, a file, a
+// buffer, or a length of the caller's choice.
 bool HasSomethingToCheck(const abi::Spec& spec) {
-  return spec.clients.size != 0 || NamesFiles(spec) || spec.pointers.size != 0 || spec.size != spec.size_max;
+  return spec.clients.size != 0 || spec.share_policy_offset != abi::kNone || NamesFiles(spec) ||
+         spec.pointers.size != 0 || spec.size != spec.size_max;
 }
 
 template <typename Visit>
@@ -65,8 +64,8 @@ bool HasCode(Kind kind, const abi::Spec& spec, Verdict verdict) {
   if (verdict == Verdict::kDeny) return true;
   const bool is_control = kind == Kind::kControl;
   if (kind == Kind::kEscape && IsAmong(kNotFollowedEscapes, spec.number)) return false;
-  if (is_control && IsAmong(kNotFollowedControls, spec.number)) return false;
-  if ((is_control || kind == Kind::kClass) && NamesFiles(spec)) return false;
+  if (kind == Kind::kClass && NamesFiles(spec)) return false;
+  if (is_control && NamesFiles(spec) && !IsAmong(abi::kExportControls, spec.number)) return false;
   switch (verdict) {
     case Verdict::kFilter:
       return is_control ? IsAmong(kFilteredControls, spec.number)

@@ -138,8 +138,8 @@ TEST(PolicyTest, AMistakeIsToldWithItsPlace) {
        "site.textproto:1: there is no code to check NV2080_CTRL_CMD_GPU_GET_NAME_STRING of 535.261.03; "
        "possible: "
        "allow, deny"},
-      {"rule { escape: 0x35 verdict: CHECK reason: \"a\" }",
-       "site.textproto:1: there is no code to check NV_ESC_RM_SHARE of 535.261.03; possible: deny"},
+      {"rule { escape: 0x41 verdict: CHECK reason: \"a\" }",
+       "site.textproto:1: there is no code to check NV_ESC_RM_IDLE_CHANNELS of 535.261.03; possible: deny"},
       {"rule { class: 0x80 verdict: CHECK reason: \"a\" since: \"536.1\" }",
        "site.textproto:1: since and until"},
       {"rule { class: 0x80 verdict: CHECK reason: \"a\" since: \"580.95.05\" until: \"550.163.01\" }",
@@ -167,7 +167,7 @@ TEST(PolicyTest, InShadowOnlyWhatTheCoreCannotFollowIsDenied) {
       }
     }
   EXPECT_EQ(VerdictOf(policy, Newest(), Kind::kClass, 0xc4b0), Verdict::kShadow);
-  EXPECT_EQ(VerdictOf(policy, Newest(), Kind::kEscape, 0x35), Verdict::kDeny);
+  EXPECT_EQ(VerdictOf(policy, Newest(), Kind::kEscape, 0x41), Verdict::kDeny);
 }
 
 }  // namespace

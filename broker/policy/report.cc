@@ -43,6 +43,7 @@ std::string LayoutText(const abi::Spec& spec) {
     if (count != 0) absl::StrAppend(&text, ", ", count, " ", what);
   };
   append(spec.clients.size, "client handles");
+  append(spec.share_policy_offset != abi::kNone, "share policy");
   append(spec.fds.size, "descriptors");
   append(spec.pointers.size, "pointers");
   return text;

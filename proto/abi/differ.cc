@@ -26,7 +26,7 @@ struct Line {
   std::vector<Pointer> pointers;
   std::vector<FdField> fds;
   std::vector<uint32_t> clients, objects;
-  std::optional<uint32_t> status;
+  std::optional<uint32_t> share_policy, status;
   std::string remark;
 };
 
@@ -60,6 +60,7 @@ std::string Text(const Line& line) {
     text += " fd {" + Decimal("offset", fd.offset) + " use: FD_USE_" + kUses[static_cast<int>(fd.use)] + " }";
   for (uint32_t client : line.clients) text += Decimal("client", client);
   for (uint32_t object : line.objects) text += Decimal("object", object);
+  if (line.share_policy) text += Decimal("share_policy", *line.share_policy);
   if (line.status) text += Decimal("status", *line.status);
   if (line.may_block) text += " may_block: true";
   if (line.params_optional) text += " params_optional: true";
@@ -81,6 +82,7 @@ Line LineOf(const std::string& kind, const Spec& spec) {
   line.fds.assign(spec.fds.begin(), spec.fds.end());
   line.clients.assign(spec.clients.begin(), spec.clients.end());
   line.objects.assign(spec.objects.begin(), spec.objects.end());
+  if (spec.share_policy_offset != kNone) line.share_policy = spec.share_policy_offset;
   if (spec.status_offset != kNone) line.status = spec.status_offset;
   return line;
 }
@@ -159,6 +161,7 @@ Line MovedLine(const Fact& from, const Fact& to, Line line) {
   for (const FdField& fd : line.fds)
     if (const auto now = Moved(from, to, fd.offset)) fds.push_back({static_cast<uint16_t>(*now), fd.use});
   line.fds = fds;
+  if (line.share_policy) line.share_policy = Moved(from, to, *line.share_policy);
   if (line.status) line.status = Moved(from, to, *line.status);
   std::vector<Pointer> pointers;
   for (const FactField& field : to.fields) {
@@ -195,6 +198,7 @@ Line NewLine(const Fact& fact) {
       for (uint32_t i = 0; i < field.repeat; ++i) line.clients.push_back(field.offset + 4 * i);
     if (field.role == "fd") line.fds.push_back({static_cast<uint16_t>(field.offset), FdUse::kFile});
     if (field.role == "object") line.objects.push_back(field.offset);
+    if (field.role == "share") line.share_policy = field.offset;
     if (field.role == "status") line.status = field.offset;
     if (field.role == "buffer") line.pointers.push_back(PointerOf(field, Direction::kInOut));
   }

@@ -9,6 +9,7 @@
 //   object:N@4                 another handle, of an escape
 //   fd:N@48 or N@16:8          a descriptor; in a field of 8 bytes
 //   status:N@40                the NV_STATUS
+//   share:N@8                  an RS_SHARE_POLICY
 //   params:N@16                leads to the parameters of a control or class
 //   buffer:N@8=COUNT@0*4       a pointer that the driver follows, to as many elements of 4 bytes as COUNT
 //   says buffer:N@24=4              ... to 4 bytes;  buffer:N@24=? ... to as many as no single field says

@@ -9,6 +9,7 @@
 #include <set>
 #include <tuple>
 
+#include "proto/abi/exported_objects.h"
 #include "proto/abi/facts.h"
 #include "proto/abi/spec.h"
 
@@ -117,6 +118,13 @@ TEST_P(ParityTest, EveryDescriptorIsKnown) {
   });
 }
 
+TEST_P(ParityTest, EverySharePolicyIsKnown) {
+  ForEach([](const Spec& spec, const Fact& fact) {
+    const std::set<uint32_t> policy = OffsetsOf(fact, "share");
+    EXPECT_EQ(spec.share_policy_offset, policy.empty() ? kNone : *policy.begin()) << spec.name;
+  });
+}
+
 TEST_P(ParityTest, TheStatusStandsWhereTheHeadersHaveIt) {
   ForEach([](const Spec& spec, const Fact& fact) {
     const std::set<uint32_t> status = OffsetsOf(fact, "status");
@@ -206,6 +214,39 @@ TEST_P(ParityTest, WhatBothSidesTakeApartThemselvesIsLaidOutAsTheySuppose) {
           {"params.hMemory", nvos33::kMemory},
           {"params.status", nvos33::kStatus},
           {"fd", nvos33::kFd}});
+  expect(
+      "RS_SHARE_POLICY", share_policy::kSize,
+      {{"target", share_policy::kTarget}, {"type", share_policy::kType}, {"action", share_policy::kAction}});
+  expect("NV0000_CTRL_OS_UNIX_EXPORT_OBJECT_TO_FD_PARAMS", 24,
+         {{"object.type", export_object::kType},
+          {"object.data.rmObject.hDevice", export_object::kDevice},
+          {"object.data.rmObject.hObject", export_object::kObject},
+          {"fd", export_object::kFd},
+          {"flags", export_object::kFlags}});
+  expect("NV0000_CTRL_OS_UNIX_IMPORT_OBJECT_FROM_FD_PARAMS", 20,
+         {{"fd", import_object::kFd},
+          {"object.type", import_object::kType},
+          {"object.data.rmObject.hParent", import_object::kParent},
+          {"object.data.rmObject.hObject", import_object::kObject}});
+  expect("NV0000_CTRL_OS_UNIX_EXPORT_OBJECTS_TO_FD_PARAMS", 2128,
+         {{"fd", export_objects::kFd},
+          {"hDevice", export_objects::kDevice},
+          {"maxObjects", export_objects::kMaxObjects},
+          {"metadata", export_objects::kMetadata},
+          {"objects", export_objects::kObjects},
+          {"numObjects", export_objects::kCount},
+          {"index", export_objects::kIndex}});
+  expect("NV0000_CTRL_OS_UNIX_IMPORT_OBJECTS_FROM_FD_PARAMS", 652,
+         {{"fd", import_objects::kFd},
+          {"hParent", import_objects::kParent},
+          {"objects", import_objects::kObjects},
+          {"objectTypes", import_objects::kTypes},
+          {"numObjects", import_objects::kCount},
+          {"index", import_objects::kIndex}});
+  // The lists reach to what follows them.
+  EXPECT_EQ(export_objects::kObjects + 4 * export_objects::kCountMax, export_objects::kCount);
+  EXPECT_EQ(import_objects::kTypes + import_objects::kCountMax, import_objects::kCount);
+  EXPECT_EQ(import_objects::kObjects + 4 * import_objects::kCountMax, import_objects::kTypes);
   // What preload/marshal.cc and broker/driver/kernel have numbers of their own for.
   expect("nv_ioctl_xfer_t", 16, {{"cmd", 0}, {"size", 4}, {"ptr", 8}});
   expect("NVOS34_PARAMETERS", 32,

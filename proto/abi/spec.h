@@ -57,6 +57,7 @@ struct Spec {
   List<FdField> fds;
   List<uint16_t> clients;  // offsets of RM client handles; of an escape the first is the issuing client
   List<uint16_t> objects;  // offsets of object handles that may be the client's own number; never written
+  uint16_t share_policy_offset;  // of the RS_SHARE_POLICY, or kNone; never written
   std::string_view name;
 };
 
@@ -153,6 +154,15 @@ inline constexpr uint32_t kRegisterFdNumber = 0xc9;             // NV_ESC_REGIST
 inline constexpr uint32_t kAllocOsEventNumber = 0xce;           // NV_ESC_ALLOC_OS_EVENT
 inline constexpr uint32_t kClassOsDescriptor = 0x71;            // NV01_MEMORY_SYSTEM_OS_DESCRIPTOR (cl0071.h)
 inline constexpr uint32_t kNvos02AllocUserReadOnly = 1u << 21;  // NVOS02_FLAGS_ALLOC_USER_READ_ONLY (nvos.h)
+
+// RS_SHARE_POLICY (rs_access.h): who else may duplicate what a client has, or do other things with it. The
+// types are kinds of company; only for one of them is there a target, a client.
+namespace share_policy {
+inline constexpr uint16_t kTarget = 0, kType = 8, kAction = 10;  // the last two of 16 and 8 bits
+inline constexpr uint32_t kSize = 12;
+inline constexpr uint16_t kTypeNone = 0, kTypeClient = 3, kTypePid = 4, kTypeCount = 8;  // RS_SHARE_TYPE_*
+inline constexpr uint8_t kActionRequire = 2;  // RS_SHARE_ACTION_FLAG_REQUIRE: one more condition
+}  // namespace share_policy
 
 // NVOS00_PARAMETERS, the struct of NV_ESC_RM_FREE.
 inline constexpr uint32_t kFreeNumber = 0x29;

@@ -55,6 +55,8 @@ std::string Problem(const Spec& spec) {
     if (!inside(client, 4)) return "a client handle lies outside the struct";
   for (uint32_t object : spec.object())
     if (!inside(object, 4)) return "an object handle lies outside the struct";
+  if (spec.has_share_policy() && !inside(spec.share_policy(), 12))
+    return "the share policy lies outside the struct";
   if (spec.has_status() && !inside(spec.status(), 4)) return "the status lies outside the struct";
   return "";
 }
@@ -251,7 +253,8 @@ class Compiler {
            ", Shape::" + ShapeName(spec.shape()) + ", " + flag(spec.may_block()) + ", " +
            flag(spec.params_optional()) + ", " +
            (spec.has_status() ? std::to_string(spec.status()) : "kNone") + ", " + Pointers(spec) + ", " +
-           Fds(spec) + ", " + Offsets(spec.client()) + ", " + Offsets(spec.object()) + ", \"" + spec.name() +
+           Fds(spec) + ", " + Offsets(spec.client()) + ", " + Offsets(spec.object()) + ", " +
+           (spec.has_share_policy() ? std::to_string(spec.share_policy()) : "kNone") + ", \"" + spec.name() +
            "\"},\n";
   }
 

@@ -16,7 +16,10 @@ def client_programs(names, scripts):
                 "-Wl,--as-needed",  # no library of C++: the programs are carried to other machines
                 "-lpthread",
             ],
-            deps = [":cuda"],
+            deps = [
+                ":cuda",
+                ":pair",
+            ],
         )
     native.filegroup(
         name = "programs",

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Laws: every program of testing/clients ends well as a guest; so does one program 50 times in a row, 8 times at once in
 one guest, and in 8 guests at once. Afterwards the broker holds nothing of them, has refused nothing, and the simulated
-GPU was asked for nothing that it does not know.
+GPU was asked for nothing that it does not know. Memory that a process offers to one of another guest stays its own.
 
 usage: client_suite.py CUDA NAME MEMORY_MIB VERSION SOCKET...: the folder of CUDA's runtime library and pynvml, what NVML
 says of the GPU, and the sockets of 8 guests. Runs under testing/with-broker."""
@@ -28,6 +28,7 @@ PROGRAMS = [
     ["memory_info"],
     ["newer_calls"],
     ["managed_memory"],
+    ["shared_memory"],
     ["refused_kernel"],
     ["cudart.py"],
     ["static_cudart.py"],
@@ -109,6 +110,8 @@ def main():
     if stats["guests"] != 1 + len(sockets):
         guests.fail(f"{stats['guests']} guests were served, {1 + len(sockets)} are right")
     check_nothing_unknown(stats)
+    timed("two guests share nothing", Program(["shared_memory", sockets[0]]).finish)
+    guests.await_stats(guests.nothing_held, "what one guest offered another is still held")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ PROGRAMS = [
     ["threads"],
     ["load_module"],
     ["managed_memory"],
+    ["shared_memory"],
     ["refused_kernel"],
 ]
 

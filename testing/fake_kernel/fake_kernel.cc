@@ -211,12 +211,14 @@ int FakeKernel::RunIoctl(int fd, File& file, const preload::GatheredCall& gather
   return error;
 }
 
-// " onto 6" when file 6 gets an mmap context.
+// " onto 6" when file 6 gets an mmap context, " with 6" when parameters name it.
 std::string FakeKernel::CarrierOf(const preload::GatheredCall& gathered) const {
   for (uint32_t i = 0; i < gathered.fd_count; ++i) {
     const auto named = files_.find(gathered.fds[i].fd);
-    if (gathered.fds[i].use == abi::FdUse::kMapping && named != files_.end())
-      return " onto " + std::to_string(named->second.number);
+    if (named == files_.end()) continue;
+    if (gathered.fds[i].use == abi::FdUse::kMapping) return " onto " + std::to_string(named->second.number);
+    if (gathered.fds[i].use == abi::FdUse::kFile && gathered.fds[i].buffer != 0)
+      return " with " + std::to_string(named->second.number);
   }
   return "";
 }

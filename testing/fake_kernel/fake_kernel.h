@@ -32,8 +32,8 @@ struct FakeKernelOptions {
   broker::SimOptions sim;
   std::set<uint32_t> root_only_controls;
   // Hears each call, as "open 1 /dev/nvidiactl", "ioctl 1 NV_ESC_RM_ALLOC 0x41 = 0x0" (which file, what, its
-  // class or command, the errno or else the NV_STATUS; "onto 6" when file 6 gets a mapping), "close 1". Files
-  // are numbered as they are opened.
+  // class or command, the errno or else the NV_STATUS; "onto 6" when file 6 gets a mapping, "with 6" when
+  // parameters name it), "close 1". Files are numbered as they are opened.
   std::function<void(const std::string&)> record;
 };
 

@@ -117,6 +117,23 @@ TEST_F(KernelDriverTest, StartsByAskingTheVersionAndOpeningEveryGpu) {
   EXPECT_THAT(TakeCalls(), ElementsAre("close 2"));
 }
 
+// The module looks descriptors up in the table of the process that calls.
+TEST_F(KernelDriverTest, ADescriptorInsideOfParametersIsTheWorkersOwn) {
+  TestGuest giver = NewGuest(), taker = NewGuest();
+  const DriverFileId file = Open(DeviceClass::kCtl);
+  TakeCalls();
+  Buffer put(24), take(20);
+  Put<uint32_t>(put, 0, 1);
+  Put<uint32_t>(put, 12, kMemory);
+  EXPECT_EQ(giver.Control(giver.client, 0x3d05, put, {}, 0, {{1, 16, file}}), NV_OK);
+  Put<uint32_t>(take, 4, 1);
+  Put<uint32_t>(take, 12, TestGuest::kDevice);
+  EXPECT_EQ(taker.Control(taker.client, 0x3d06, take, {}, 0, {{1, 0, file}}), NV_OK);
+  EXPECT_NE(Get<uint32_t>(take, 16), 0u);
+  EXPECT_THAT(TakeCalls(), ElementsAre(HasSubstr("NV_ESC_RM_CONTROL 0x3d05 with 7 = 0x0"),
+                                       HasSubstr("NV_ESC_RM_CONTROL 0x3d06 with 7 = 0x0")));
+}
+
 TEST_F(KernelDriverTest, AContextIsMadeByExactlyTheseCalls) {
   TakeCalls();
   TestGuest guest(*driver_);

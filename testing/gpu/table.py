@@ -23,7 +23,7 @@ class Program:
 # What changes from one nvidia-smi to the next.
 VOLATILE = ((r"^(\s*(?:Timestamp|Used|Free)\s*:).*", r"\1 (volatile)"),)
 
-NO_IPC = "the simulated driver shares no memory between processes"
+NO_SHARED_PAGES = "libcuda keeps such events in pages that two processes map, and the shim cannot swap those"
 
 PROGRAMS = (
     Program("attach", ("programs/attach",), before_broker=True),
@@ -48,8 +48,9 @@ PROGRAMS = (
     Program("managed", ("programs/managed",)),
     Program("managed_memory", ("clients/managed_memory",), sim_kernels="fail"),
     Program("virtual_memory", ("programs/virtual_memory",), quick=True),
-    Program("shared_descriptor", ("programs/shared_descriptor",), fails_in_sim=NO_IPC),
-    Program("ipc", ("programs/ipc",), fails_in_sim=NO_IPC),
+    Program("shared_descriptor", ("programs/shared_descriptor",)),
+    Program("ipc", ("programs/ipc",)),
+    Program("ipc_event", ("programs/ipc_event",), fails_in_sim=NO_SHARED_PAGES),
     Program("load_module", ("clients/load_module",), sim_kernels="fail"),
     Program("newer_calls", ("clients/newer_calls",), sim_kernels="fail"),
     Program("memory_info", ("clients/memory_info",), masks=((r"\d+ bytes are free|\d+ of", "(volatile)"),)),

@@ -16,8 +16,8 @@ using broker::Put;
 namespace {
 
 // NV_STATUS (nvstatuscodes.h).
-constexpr uint32_t kInvalidArgument = 0x1f, kInvalidClass = 0x22, kInvalidClient = 0x23, kNotSupported = 0x56,
-                   kObjectNotFound = 0x57;
+constexpr uint32_t kInvalidArgument = 0x1f, kInvalidClass = 0x22, kInvalidClient = 0x23,
+                   kInvalidParameter = 0x3b, kNotSupported = 0x56, kObjectNotFound = 0x57;
 
 // The most that a buffer of an attempt is long: more than any buffer may be.
 constexpr uint64_t kBufferBytesMax = 2 * uint64_t{wire::kSegmentSizeBytesMax};
@@ -46,6 +46,7 @@ class Line {
     Harmless("-", honest_, "the honest request");
     for (size_t i = 0; i < spec_.clients.size; ++i) TryClient(spec_.clients.data[i], i == 0);
     for (uint16_t offset : spec_.objects) TryObject(offset);
+    if (spec_.share_policy_offset != abi::kNone) TrySharePolicy(spec_.share_policy_offset);
     for (const abi::FdField& fd : spec_.fds) TryFd(fd);
     if (spec_.withheld) return;
     for (const abi::Pointer& pointer : spec_.pointers) TryPointer(pointer);
@@ -68,6 +69,13 @@ class Line {
   }
   void Harmless(const std::string& field, const HonestRequest& request, const std::string& why) {
     Emit(field, request, why, 0, 0);
+  }
+  // What the driver says of a number that is no file: controls have a status for it.
+  void RefusedFile(const std::string& field, const HonestRequest& request) {
+    if (kind_ == Kind::kControl)
+      RefusedStatus(field, request, kInvalidParameter);
+    else
+      RefusedErrno(field, request);
   }
   void RefusedErrno(const std::string& field, const HonestRequest& request) {
     Emit(field, request, "", EINVAL, 0);
@@ -111,6 +119,22 @@ class Line {
       RefusedStatus(At("object", offset), With(offset, knowledge_.own_real_client), kObjectNotFound);
   }
 
+  // One client to share with, or more: all of a GPU, all of a user.
+  void TrySharePolicy(uint16_t offset) {
+    using namespace abi::share_policy;
+    const std::string field = At("share_policy", offset);
+    for (uint32_t value : knowledge_.foreign_clients)
+      RefusedStatus(field, With(offset + kTarget, value), kInvalidClient);
+    RefusedStatus(field, With(offset + kTarget, 0), kInvalidClient);
+    Harmless(field, With(offset + kTarget, knowledge_.other_files_client), "its own client");
+    for (uint16_t type = 0; type <= kTypeCount; ++type) {
+      if (type == kTypeClient) continue;
+      HonestRequest request = With(offset + kTarget, knowledge_.foreign_clients.front());
+      Put<uint16_t>(request.call.Bytes(request.segment), offset + kType, type);
+      Harmless(field, request, "shared with its own guest");
+    }
+  }
+
   // The parent of a client to be made: none, whatever the guest says.
   void TryRootOfClientClass() {
     for (uint32_t value : knowledge_.foreign_clients) {
@@ -146,12 +170,12 @@ class Line {
       else if (fd.use == abi::FdUse::kIgnored)
         Harmless(field, request, "-1 is sent");
       else
-        RefusedErrno(field, request);
+        RefusedFile(field, request);
     }
     for (uint32_t number : {0u, 3u, 0xffffffffu}) {
       const HonestRequest request = WithoutFile(fd.offset, number);
       if (fd.use == abi::FdUse::kFile)
-        RefusedErrno(field, request);
+        RefusedFile(field, request);
       else
         Harmless(field, request, fd.use == abi::FdUse::kCookie ? "a number only" : "-1 is sent");
     }
@@ -163,8 +187,9 @@ class Line {
     const Belongings& own = knowledge_.own;
     for (uint32_t file : {own.ctl, own.gpu, own.uvm}) {
       const HonestRequest request = WithFile(fd.offset, file);
-      if (spec_.number == abi::kRegisterFdNumber && kind_ == Kind::kEscape && file != own.ctl)
-        RefusedErrno(field, request);
+      const bool registers = spec_.number == abi::kRegisterFdNumber && kind_ == Kind::kEscape;
+      if ((registers || kind_ == Kind::kControl) && file != own.ctl)
+        RefusedFile(field, request);
       else
         Harmless(field, request, "its own file");
     }
@@ -333,7 +358,7 @@ HonestRequest UnknownCall(const abi::Table& table, Kind kind, uint32_t number, u
   abi::Spec spec{};
   spec.number = number;
   spec.size = spec.size_max = size_bytes;
-  spec.status_offset = abi::kNone;
+  spec.status_offset = spec.share_policy_offset = abi::kNone;
   return MakeHonestRequest(table, kind, spec, own);
 }
 

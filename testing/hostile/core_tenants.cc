@@ -141,6 +141,16 @@ void CoreTenants::CheckFields(const abi::Spec& spec, const DriverCall& call, uin
     if (value != 0 && (real == real_clients_.end() || real->second != kIntruder))
       Break(at + "client field " + std::to_string(offset) + " reached the driver with another's number");
   }
+  if (spec.share_policy_offset != abi::kNone) {
+    const auto policy = bytes.subspan(spec.share_policy_offset);
+    const auto type = Get<uint16_t>(policy, abi::share_policy::kType);
+    const auto target = real_clients_.find(Get<uint32_t>(policy, abi::share_policy::kTarget));
+    const bool own = type == abi::share_policy::kTypeClient && target != real_clients_.end() &&
+                     target->second == kIntruder;
+    if (!own && type != abi::share_policy::kTypeNone && type != abi::share_policy::kTypePid &&
+        type < abi::share_policy::kTypeCount)
+      Break(at + "something is shared beyond the guest");
+  }
   for (const abi::FdField& fd : spec.fds)
     if (fd.use != abi::FdUse::kCookie && Get<uint32_t>(bytes, fd.offset) != 0xffffffff)
       Break(at + "a descriptor's number reached the driver");

@@ -21,6 +21,11 @@ bool IsClientClass(uint32_t rm_class) { return rm_class == 0 || rm_class == 1 ||
 // Fills the fields of `spec` in `segment`; the counts of all pointers first, since several may share one.
 void Fill(HonestRequest& request, const abi::Spec& spec, uint32_t segment, const Belongings& own) {
   for (uint16_t offset : spec.clients) Put<uint32_t>(request.call.Bytes(segment), offset, own.client);
+  if (spec.share_policy_offset != abi::kNone) {
+    const auto policy = request.call.Bytes(segment).subspan(spec.share_policy_offset);
+    Put<uint32_t>(policy, abi::share_policy::kTarget, own.client);
+    Put<uint16_t>(policy, abi::share_policy::kType, abi::share_policy::kTypeClient);
+  }
   for (const abi::Pointer& pointer : spec.pointers)
     if (pointer.count_offset != abi::kNone)
       Put<uint32_t>(request.call.Bytes(segment), pointer.count_offset, 1);

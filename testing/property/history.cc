@@ -341,6 +341,7 @@ void History::ExpectSame(const abi::Spec& spec, const DriverCall& asked, const D
   for (const abi::FdField& fd : spec.fds) same(fd.offset, 4);
   for (uint16_t offset : spec.clients) same(offset, 4);
   for (uint16_t offset : spec.objects) same(offset, 4);
+  if (spec.share_policy_offset != abi::kNone) same(spec.share_policy_offset, abi::share_policy::kSize);
 }
 
 void History::ExpectOwnFields(const Awaited& call, const ReplyIoctl& reply) {

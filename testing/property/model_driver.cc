@@ -60,6 +60,16 @@ std::string ModelDriver::ForeignFields(GuestId guest, const abi::Spec& spec, con
     if (it == clients_.end() || it->second.guest != guest)
       return at + "client " + std::to_string(handle) + " is not this guest's";
   }
+  if (spec.share_policy_offset != abi::kNone) {
+    using namespace abi::share_policy;
+    const auto policy = bytes.subspan(spec.share_policy_offset);
+    const auto type = Get<uint16_t>(policy, kType);
+    const auto target = clients_.find(Get<uint32_t>(policy, kTarget));
+    const bool with_one = type == kTypeClient && target != clients_.end() && target->second.guest == guest;
+    const bool wide = type != kTypeNone && type != kTypePid && type < kTypeCount;
+    if (wide && !with_one && (policy[kAction] & kActionRequire) == 0)
+      return at + "something is shared beyond the guest";
+  }
   for (const abi::Pointer& pointer : spec.pointers)
     if (Get<uint64_t>(bytes, pointer.offset) != 0) return at + "a pointer of the guest's";
   for (const abi::FdField& fd : spec.fds)

@@ -148,6 +148,12 @@ class Maker {
   // Clients, and buffers for some of the pointers; now and then of a length that the count does not say.
   void Fill(DriverCall& call, const abi::Spec& spec, uint32_t segment) {
     for (uint16_t offset : spec.clients) Put<uint32_t>(call.Bytes(segment), offset, ClientNumber());
+    if (spec.share_policy_offset != abi::kNone) {
+      const auto policy = call.Bytes(segment).subspan(spec.share_policy_offset);
+      Put<uint32_t>(policy, abi::share_policy::kTarget, ClientNumber());
+      Put<uint16_t>(policy, abi::share_policy::kType, static_cast<uint16_t>(random_.Below(9)));
+      policy[abi::share_policy::kAction] = static_cast<uint8_t>(random_.Below(8));
+    }
     for (const abi::Pointer& pointer : spec.pointers) {
       if (random_.OneIn(3)) continue;
       uint32_t count = 1;

@@ -73,8 +73,16 @@ NvStatus GpuGetUuidFromGpuId(ControlContext& context);
 NvStatus GpuQueryDrainState(ControlContext& context);
 NvStatus GpuAcctGetAccountingState(ControlContext& context);
 NvStatus ClientGetAddrSpaceType(ControlContext& context);
+uint32_t AddrSpaceType(const Memory& memory);
 NvStatus SystemGetP2pCaps(ControlContext& context);  // both versions
 NvStatus SystemGetP2pCapsMatrix(ControlContext& context);
+
+// controls_exports.cc: NV0000, objects inside of files
+NvStatus ExportObjectToFd(ControlContext& context);
+NvStatus ExportObjectsToFd(ControlContext& context);
+NvStatus ImportObjectFromFd(ControlContext& context);
+NvStatus ImportObjectsFromFd(ControlContext& context);
+NvStatus GetExportObjectInfo(ControlContext& context);
 
 // controls_device.cc: NV0080, and those of channels
 NvStatus GpuGetClasslist(ControlContext& context);
@@ -125,6 +133,7 @@ NvStatus BusGetInfoV2(ControlContext& context);
 NvStatus GrGetInfo(ControlContext& context);
 NvStatus DeviceGrGetInfo(ControlContext& context);
 NvStatus BiosGetInfo(ControlContext& context);
+NvStatus GetSurfaceInfo(ControlContext& context);
 
 // controls_sensors.cc: temperature, power, load
 NvStatus ThermalSystemExecute(ControlContext& context);

@@ -226,6 +226,20 @@ uint32_t GrInfo(ControlContext& context, uint32_t index) {
   }
 }
 
+// NV0041_CTRL_SURFACE_INFO_INDEX_*, of a memory object (mem_ctrl.c). Nothing is compressed.
+constexpr uint32_t kSurfaceInfoMax = 9;
+uint32_t SurfaceInfo(ControlContext& context, uint32_t index) {
+  const Memory& memory = *context.object.memory;
+  switch (index) {
+    case 0x07:
+      return static_cast<uint32_t>(memory.size_bytes >> 12);  // PHYS_SIZE
+    case 0x09:
+      return AddrSpaceType(memory);  // ADDR_SPACE_TYPE
+    default:
+      return 0;
+  }
+}
+
 constexpr uint32_t kBiosInfoMax = 0x1f;
 uint32_t BiosInfo(ControlContext& context, uint32_t index) {
   // REVISION and OEM_REVISION, printed as xx.xx.xx.xx.xx by nvidia-smi -q
@@ -247,5 +261,6 @@ NvStatus BusGetInfoV2(ControlContext& context) { return FillInside(context, kBus
 NvStatus GrGetInfo(ControlContext& context) { return FillBehind(context, kGrInfoMax, GrInfo); }
 NvStatus DeviceGrGetInfo(ControlContext& context) { return FillBehind(context, kGrInfoMax, GrInfo); }
 NvStatus BiosGetInfo(ControlContext& context) { return FillBehind(context, kBiosInfoMax, BiosInfo); }
+NvStatus GetSurfaceInfo(ControlContext& context) { return FillBehind(context, kSurfaceInfoMax, SurfaceInfo); }
 
 }  // namespace nvshim::broker::sim

@@ -142,14 +142,16 @@ NvStatus GpuAcctGetAccountingState(ControlContext& context) {
   return NV_OK;
 }
 
+uint32_t AddrSpaceType(const Memory& memory) {
+  if (memory.type == MemoryType::kVideo) return kAddrSpaceVidmem;
+  return memory.type == MemoryType::kRegisters ? kAddrSpaceRegmem : kAddrSpaceSysmem;
+}
+
 NvStatus ClientGetAddrSpaceType(ControlContext& context) {
   const Object* object = context.client.Find(context.params.U32(0));
   if (object == nullptr) return NV_ERR_OBJECT_NOT_FOUND;
   if (object->memory == nullptr) return NV_ERR_INVALID_OBJECT;
-  uint32_t type = kAddrSpaceSysmem;
-  if (object->memory->type == MemoryType::kVideo) type = kAddrSpaceVidmem;
-  if (object->memory->type == MemoryType::kRegisters) type = kAddrSpaceRegmem;
-  context.params.PutU32(8, type);
+  context.params.PutU32(8, AddrSpaceType(*object->memory));
   return NV_OK;
 }
 

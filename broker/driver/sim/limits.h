@@ -16,6 +16,8 @@ inline constexpr size_t kClientsMax = 16384;
 inline constexpr size_t kObjectsPerClientMax = 65536;
 // Objects of all clients together: about 300 bytes each, so 256 MiB at worst.
 inline constexpr size_t kObjectsMax = 1u << 20;
+// Objects inside of files, of all clients together: RM numbers them from 1 to 0x7ffff.
+inline constexpr size_t kExportedObjectsMax = 0x7ffff;
 // Backing files (memfds) alive at once: each costs a descriptor of the broker, whose RLIMIT_NOFILE is 65536
 // or more.
 inline constexpr size_t kBackingsMax = 32768;

@@ -58,6 +58,7 @@ void Machine::RemoveFile(DriverFileId id) {
   for (DriverFileId registrant : it->second->registrants)
     if (File* file = FindFile(registrant)) file->registered_ctl = 0;
   if (File* ctl = FindFile(it->second->registered_ctl)) ctl->registrants.erase(id);
+  if (it->second->exports != nullptr) exported_objects -= it->second->exports->places.size();
   files_.erase(id);
   signals.Remove(id);
 }

@@ -3,6 +3,7 @@
 #ifndef BROKER_DRIVER_SIM_MACHINE_H_
 #define BROKER_DRIVER_SIM_MACHINE_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -13,14 +14,24 @@
 #include "absl/container/flat_hash_set.h"
 #include "broker/driver/driver.h"
 #include "broker/driver/sim/channels.h"
+#include "broker/driver/sim/duplicate.h"
 #include "broker/driver/sim/memory.h"
 #include "broker/driver/sim/object_tree.h"
 #include "broker/driver/sim/os_events.h"
 #include "broker/driver/sim/profile.h"
 #include "broker/driver/sim/unknowns.h"
 #include "broker/driver/sim/uvm_space.h"
+#include "proto/abi/exported_objects.h"
 
 namespace nvshim::broker::sim {
+
+// What is inside of a ctl file that objects were put into (proto/abi/exported_objects.h).
+struct Exports {
+  uint32_t max_objects = 0;
+  uint32_t device_instance = 0;
+  std::array<uint8_t, abi::kExportMetadataBytes> metadata{};
+  absl::flat_hash_map<uint32_t, Duplicate> places;  // those that are not empty
+};
 
 // One open device file.
 struct File {
@@ -34,6 +45,7 @@ struct File {
   std::unique_ptr<UvmSpace> uvm;                  // of UVM files, from UVM_INITIALIZE on
   HostFiles host_files;                           // of a ctl file, for all files registered to it
   std::shared_ptr<HostFile> host_file;            // goes to the guest in place of a mapping
+  std::unique_ptr<Exports> exports;               // of a ctl file, once objects were put into it
 
   explicit File(HostMemoryCount& count) : host_files(count) {}
 };
@@ -79,6 +91,7 @@ class Machine {
   OsEventCount os_events;
   Channels channels;
   ObjectTree tree;
+  size_t exported_objects = 0;    // inside of files
   uint64_t memblock_size = 0;     // NV_ESC_SYS_PARAMS sets it once
   uint64_t next_mapping_key = 0;  // see rm_memory.cc
 

@@ -24,10 +24,12 @@ inline constexpr NvStatus NV_ERR_INVALID_LIMIT = 0x2e;
 inline constexpr NvStatus NV_ERR_INVALID_OBJECT = 0x31;
 inline constexpr NvStatus NV_ERR_INVALID_OBJECT_PARENT = 0x36;
 inline constexpr NvStatus NV_ERR_INVALID_OFFSET = 0x37;
+inline constexpr NvStatus NV_ERR_INVALID_PARAMETER = 0x3b;
 inline constexpr NvStatus NV_ERR_INVALID_STATE = 0x40;
 inline constexpr NvStatus NV_ERR_NO_MEMORY = 0x51;
 inline constexpr NvStatus NV_ERR_NOT_SUPPORTED = 0x56;
 inline constexpr NvStatus NV_ERR_OBJECT_NOT_FOUND = 0x57;
+inline constexpr NvStatus NV_ERR_OUT_OF_RANGE = 0x5b;
 inline constexpr NvStatus NV_ERR_STATE_IN_USE = 0x63;
 inline constexpr NvStatus NV_ERR_UVM_ADDRESS_IN_USE = 0x68;
 inline constexpr NvStatus NV_ERR_GPU_UUID_NOT_FOUND = 0x12;
@@ -92,7 +94,7 @@ constexpr uint32_t Nv0005NotifyIndexIndex(uint32_t notify_index) { return notify
 // NVOS46 (NV_ESC_RM_MAP_MEMORY_DMA)
 inline constexpr uint32_t NVOS46_FLAGS_DMA_OFFSET_FIXED = 1 << 15;
 
-// NV0000_CTRL_CMD_CLIENT_GET_ADDR_SPACE_TYPE
+// NV0000_CTRL_CMD_CLIENT_GET_ADDR_SPACE_TYPE, and NV0041_CTRL_CMD_GET_SURFACE_INFO
 inline constexpr uint32_t kAddrSpaceSysmem = 1;
 inline constexpr uint32_t kAddrSpaceVidmem = 2;
 inline constexpr uint32_t kAddrSpaceRegmem = 3;

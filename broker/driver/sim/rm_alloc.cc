@@ -3,6 +3,7 @@
 // what they need.
 #include <utility>
 
+#include "broker/driver/sim/duplicate.h"
 #include "broker/driver/sim/escapes.h"
 #include "broker/driver/sim/limits.h"
 #include "broker/driver/sim/rm_memory.h"
@@ -175,22 +176,6 @@ NvStatus AllocClient(EscapeContext& context, Bytes params, Bytes alloc_params) {
   return NV_OK;
 }
 
-bool MayBeDuplicated(Kind kind) {
-  switch (kind) {
-    case Kind::kSystemMemory:
-    case Kind::kVideoMemory:
-    case Kind::kVirtualMemory:
-    case Kind::kOsDescMemory:
-    case Kind::kVaSpace:
-    case Kind::kContextShare:
-    case Kind::kChannelGroup:
-    case Kind::kUserMode:
-      return true;
-    default:
-      return false;
-  }
-}
-
 }  // namespace
 
 NvStatus RmAlloc(EscapeContext& context, Bytes params) {
@@ -231,23 +216,13 @@ NvStatus RmDupObject(EscapeContext& context, Bytes params) {
   // broker's to check.
   Client* source_client = context.machine.tree.FindAnyClient(params.U32(12));
   if (source_client == nullptr) return NV_ERR_INVALID_CLIENT;
-  const Object* source = source_client->Find(params.U32(16));
-  if (source == nullptr) return NV_ERR_OBJECT_NOT_FOUND;
-  const ClassRule* rule = FindClass(source->class_number);
-  if (rule == nullptr || !MayBeDuplicated(source->kind)) return NV_ERR_INVALID_ARGUMENT;
-
-  const std::shared_ptr<Memory> memory = source->memory;
-  const std::shared_ptr<AddressSpace> address_space = source->address_space;
-  const uint32_t gpu = source->gpu;
-  Object* object = nullptr;
-  const NvStatus status =
-      context.machine.tree.Allocate(*client, params.U32(4), params.U32(8), *rule, &object);
-  if (status != NV_OK) return status;
-  object->memory = memory;
-  object->address_space = address_space;
-  object->gpu = gpu;
-  params.PutU32(8, object->handle);
-  return NV_OK;
+  Duplicate duplicate;
+  NvStatus status = TakeDuplicate(*source_client, params.U32(16), &duplicate);
+  uint32_t handle = 0;
+  if (status == NV_OK)
+    status = PutDuplicate(context.machine.tree, *client, params.U32(4), params.U32(8), duplicate, &handle);
+  if (status == NV_OK) params.PutU32(8, handle);
+  return status;
 }
 
 NvStatus RmShare(EscapeContext& context, Bytes params) {

@@ -105,7 +105,7 @@ class TestGuest {
   }
   // NV_ESC_RM_CONTROL; returns the status.
   uint32_t Control(uint32_t object, uint32_t command, Buffer& params, std::vector<Pointee> inner = {},
-                   DriverFileId file = 0) {
+                   DriverFileId file = 0, const std::vector<CallFile>& files = {}) {
     Buffer bytes(32);
     Put<uint32_t>(bytes, 0, client);
     Put<uint32_t>(bytes, 4, object);
@@ -113,7 +113,7 @@ class TestGuest {
     Put<uint32_t>(bytes, 24, static_cast<uint32_t>(params.size()));
     std::vector<Pointee> pointees;
     if (!params.empty()) pointees.push_back({16, &params, std::move(inner)});
-    if (RunEscapeNumber(driver_, file == 0 ? ctl : file, NV_ESC_RM_CONTROL, bytes, pointees) != 0)
+    if (RunEscapeNumber(driver_, file == 0 ? ctl : file, NV_ESC_RM_CONTROL, bytes, pointees, files) != 0)
       return kNoStatus;
     return Get<uint32_t>(bytes, 28);
   }

@@ -174,7 +174,7 @@ static int AccessRightsOfIt(const Handles* own, const Handles* of) {
 }
 
 static int ShareWithIt(const Handles* own, const Handles* of) {
-  uint32_t call[6] = {own->client, own->device, of->client, 0, 3 << 16, 0};  // RS_SHARE_TYPE_CLIENT
+  uint32_t call[6] = {own->client, own->device, of->client, 0, 3, 0};  // RS_SHARE_TYPE_CLIENT
   return Escape(ctl, kShare, call, sizeof(call), 20);
 }
 

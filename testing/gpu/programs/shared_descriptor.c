@@ -3,8 +3,8 @@
 // one of them has it.
 #include <unistd.h>
 
+#include "testing/clients/pair.h"
 #include "testing/gpu/programs/kit.h"
-#include "testing/gpu/programs/pair.h"
 
 static const CUmemAccessDesc kAccess = {{CU_MEM_LOCATION_TYPE_DEVICE, 0}, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
 

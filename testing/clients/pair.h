@@ -1,7 +1,7 @@
 // Two processes of one program, a parent and a child, with a socket between them: what IPC and passed
 // descriptors need. Both start without CUDA, because a child cannot use what its parent has begun.
-#ifndef TESTING_GPU_PROGRAMS_PAIR_H_
-#define TESTING_GPU_PROGRAMS_PAIR_H_
+#ifndef TESTING_CLIENTS_PAIR_H_
+#define TESTING_CLIENTS_PAIR_H_
 
 #include <stddef.h>
 #include <sys/types.h>
@@ -22,4 +22,4 @@ void Receive(int socket, void* bytes, size_t size);
 void SendDescriptor(int socket, int descriptor);
 int ReceiveDescriptor(int socket);
 
-#endif  // TESTING_GPU_PROGRAMS_PAIR_H_
+#endif  // TESTING_CLIENTS_PAIR_H_

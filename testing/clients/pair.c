@@ -1,5 +1,5 @@
 // See pair.h.
-#include "testing/gpu/programs/pair.h"
+#include "testing/clients/pair.h"
 
 #include <string.h>
 #include <sys/socket.h>
