@@ -50,6 +50,7 @@ NvStatus GpuGetProbedIds(ControlContext& context) {
   PutGpuIds(context, 0);
   for (uint32_t i = 0; i < kMaxGpus; ++i)
     context.params.PutU32(128 + 4 * i, kInvalidGpuId);  // excludedGpuIds
+  context.params.Sub(256).Fill(0);                      // gpuFlags, where there are any
   return NV_OK;
 }
 

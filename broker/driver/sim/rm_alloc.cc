@@ -25,14 +25,16 @@ bool ChipHas(const Profile& profile, uint32_t class_number) {
 NvStatus CheckClass(EscapeContext& context, const ClassRule* rule, uint32_t class_number,
                     Bytes alloc_params) {
   if (class_number == kNva083GridDisplayless) return NV_ERR_INVALID_CLASS;
-  if (rule == nullptr) {
+  const abi::Spec* spec = abi::Find(context.machine.table().classes, class_number);
+  if (rule == nullptr || spec == nullptr) {
     context.machine.unknowns.Report(NumberSpace::kClass, class_number,
                                     static_cast<uint32_t>(alloc_params.size()));
     return NV_ERR_INVALID_CLASS;
   }
   if (rule->privileged) return NV_ERR_INSUFFICIENT_PERMISSIONS;
   if (rule->per_chip && !ChipHas(*context.machine.gpu(0).profile, class_number)) return NV_ERR_INVALID_CLASS;
-  if (alloc_params.empty() ? rule->params == Params::kRequired : alloc_params.size() != rule->params_size)
+  const bool may_be_without = spec->size == 0 || spec->params_optional;
+  if (alloc_params.empty() ? !may_be_without : alloc_params.size() != spec->size)
     return NV_ERR_INVALID_ARGUMENT;
   // Devices belong to ctl files, only event objects are made on a device file.
   if (rule->kind != Kind::kEvent && context.file.node.device_class != DeviceClass::kCtl)

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "broker/driver/sim/limits.h"
+#include "proto/abi/spec.h"
 
 namespace nvshim::broker::sim {
 namespace {
@@ -227,11 +228,11 @@ NvStatus RunOnSpace(EscapeContext& context, Bytes params) {
 
 std::span<const UvmRequest> UvmRequests() { return kRequests; }
 
-int RunUvm(EscapeContext& context, const abi::Table& table) {
+int RunUvm(EscapeContext& context) {
   if (context.call.command == UVM_DEINITIALIZE)
     return 0;  // a no-op in the module too: the last close ends the space
   Bytes params(context.call.Bytes(0));
-  const abi::Spec* spec = abi::Find(table.uvm, context.call.command);
+  const abi::Spec* spec = abi::Find(context.machine.table().uvm, context.call.command);
   if (spec == nullptr) {
     context.machine.unknowns.Report(NumberSpace::kUvm, context.call.command,
                                     static_cast<uint32_t>(params.size()));
