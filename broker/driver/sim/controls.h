@@ -52,8 +52,8 @@ struct Answer {
   bool guess = false;    // the value was accepted by the clients but never compared with a board
   NvStatus (*run)(ControlContext&) = nullptr;
   std::span<const Field> fields = {};
-  // Of commands that only gss_legacy of the ABI tables covers, which take any length: the length whose layout
-  // is known. Other commands are as long as their line in the table of the driver's version says.
+  // Of kFields and kCode for commands that only gss_legacy of the ABI tables covers, which take any length:
+  // the length whose layout is known. Other commands are as long as the table of the driver's version says.
   uint32_t observed_size = 0;
 };
 
@@ -69,6 +69,8 @@ NvStatus GpuGetAttachedIds(ControlContext& context);
 NvStatus GpuGetProbedIds(ControlContext& context);
 NvStatus GpuAttachIds(ControlContext& context);
 NvStatus GpuDetachIds(ControlContext& context);
+NvStatus GpuAttachId(ControlContext& context);
+NvStatus GpuGetActiveDeviceIds(ControlContext& context);
 NvStatus GpuGetIdInfo(ControlContext& context);
 NvStatus GpuGetIdInfoV2(ControlContext& context);
 NvStatus GpuGetDeviceIds(ControlContext& context);

@@ -74,6 +74,24 @@ NvStatus GpuDetachIds(ControlContext& context) {
   return NV_OK;
 }
 
+NvStatus GpuAttachId(ControlContext& context) {
+  return context.machine().FindGpu(context.params.U32(0)) ? NV_OK : NV_ERR_INVALID_ARGUMENT;
+}
+
+NvStatus GpuGetActiveDeviceIds(ControlContext& context) {
+  // {numDevices, devices[256]{gpuId, gpuInstanceId, computeInstanceId}}
+  constexpr uint32_t kNoInstance = 0xffffffff;
+  const auto& gpus = context.machine().gpus();
+  context.params.Fill(0);
+  context.params.PutU32(0, static_cast<uint32_t>(gpus.size()));
+  for (size_t i = 0; i < gpus.size(); ++i) {
+    context.params.PutU32(4 + 12 * i, gpus[i].gpu_id);
+    context.params.PutU32(8 + 12 * i, kNoInstance);
+    context.params.PutU32(12 + 12 * i, kNoInstance);
+  }
+  return NV_OK;
+}
+
 NvStatus GpuGetIdInfo(ControlContext& context) {
   const auto index = context.machine().FindGpu(context.params.U32(0));
   if (!index) return NV_ERR_INVALID_ARGUMENT;

@@ -87,8 +87,7 @@ NvStatus RmControl(EscapeContext& context, Bytes params) {
 
   const abi::Spec* spec = abi::FindControl(context.machine.table(), command);
   const Answer* answer = spec == nullptr ? nullptr : FindAnswer(command);
-  if (answer != nullptr && spec == context.machine.table().gss_legacy && size != answer->observed_size)
-    answer = nullptr;
+  if (answer != nullptr && answer->observed_size != 0 && size != answer->observed_size) answer = nullptr;
   if (answer == nullptr) {
     context.machine.unknowns.Report(NumberSpace::kControl, command, size);
     return NV_ERR_NOT_SUPPORTED;

@@ -207,6 +207,7 @@ constexpr UvmRequest kRequests[] = {
     {71, "UVM_POPULATE_PAGEABLE", "nobody asks: pageable memory is not accessible", PopulatePageable},
     {72, "UVM_VALIDATE_VA_RANGE", "libcuda: each mapping of the file", ValidateVaRange},
     {73, "UVM_CREATE_EXTERNAL_RANGE", "libcuda: each allocation", AddRange},
+    {80, "UVM_DISCARD", "from 580 on; what is discarded may as well be kept", nullptr, kGuess},
 };
 // clang-format on
 
