@@ -5,10 +5,12 @@
 set -euo pipefail
 source testing/e2e/runfiles.sh
 
+# With profilers, which ask where multiprocessors lie.
 guest() {
   local version=$1 gpu=$2
   shift 2
-  testing/with-broker --no-clients --driver-version "$version" --gpu "$gpu" --check-released --verbose -- "$@"
+  testing/with-broker --no-clients --driver-version "$version" --gpu "$gpu" --check-released --verbose \
+    --broker-flag=--capabilities=compute,utility,profiling -- "$@"
 }
 
 # The tables that the broker has, oldest first: lines that begin with a number.

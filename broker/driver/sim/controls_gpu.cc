@@ -101,7 +101,7 @@ NvStatus GpuQueryEccStatus(ControlContext& context) {
   const Layout& layout = context.layout();
   // Units that data-centre boards protect (NV2080_CTRL_GPU_ECC_UNIT_*): FBPA 0, L2 1, L1 2, SM 3, SHM 5, TEX
   // 6, GR 10.
-  constexpr uint32_t kProtected = 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3;
+  constexpr uint64_t kProtected = 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3;
   context.params.Sub(0, layout.ecc_flags).Fill(0);
   for (size_t unit = 0; unit < layout.ecc_fatal_poison_error / kUnitBytes; ++unit) {
     const bool has = (kProtected >> unit & 1) != 0, on = has && context.profile().ecc;
