@@ -1,3 +1,4 @@
+// Memory made on the heap and as an object of its class, in video memory and in system memory.
 #include <sys/mman.h>
 
 #include "testing/rm_client/laws.h"
