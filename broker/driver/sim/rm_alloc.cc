@@ -108,13 +108,10 @@ NvStatus InitChannel(EscapeContext& context, Client& client, Object& object, Byt
   return context.machine.channels.Add(object.channel) ? NV_OK : NV_ERR_INSUFFICIENT_RESOURCES;
 }
 
-// NV0005_ALLOC_PARAMETERS. What the event is about is its parent (RM overwrites hSrcResource with it).
+// NV0005_ALLOC_PARAMETERS of NV01_EVENT_OS_EVENT: no table has the other classes of events, which are for the
+// kernel's own clients. What the event is about is its parent (RM overwrites hSrcResource with it).
 NvStatus InitEvent(Client& client, Object& object, Bytes params) {
   constexpr size_t kNotifyIndex = 12, kData = 16;
-  if (object.class_number == NV01_EVENT_KERNEL_CALLBACK ||
-      object.class_number == NV01_EVENT_KERNEL_CALLBACK_EX)
-    return NV_ERR_ILLEGAL_ACTION;  // for the kernel's own clients
-  if (object.class_number != NV01_EVENT_OS_EVENT) return NV_ERR_INVALID_CLASS;
   const uint32_t notify_index = params.U32(kNotifyIndex);
   EventListener listener;
   listener.to_interrupts = (notify_index & NV01_EVENT_NONSTALL_INTR) != 0;
