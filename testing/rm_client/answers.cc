@@ -100,7 +100,8 @@ void CheckIdentity(const Session& session) {
 
   Params arch(dialect, "NV2080_CTRL_MC_GET_ARCH_INFO_PARAMS");
   session.Control(kSubdevice, "NV2080_CTRL_CMD_MC_GET_ARCH_INFO", arch);
-  Say("architecture", arch.Get("architecture") + arch.Get("implementation"));
+  Say("architecture", arch.Get("architecture"));
+  Say("implementation", arch.Get("implementation"));
 
   Params pci(dialect, "NV2080_CTRL_BUS_GET_PCI_INFO_PARAMS");
   session.Control(kSubdevice, "NV2080_CTRL_CMD_BUS_GET_PCI_INFO", pci);

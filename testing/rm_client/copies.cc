@@ -17,6 +17,7 @@ using victim::Law;
 constexpr uint32_t kSpace = 0x5c000030, kMemory = 0x5c000031, kGroup = 0x5c000032, kChannel = 0x5c000033,
                    kCopier = 0x5c000034, kUserMode = 0x5c000035, kVirtual = 0x5c000036;
 constexpr uint64_t kBase = 0x2'0040'0000, kSize = 1 << 20;
+constexpr uint64_t kRange = 0x6'0000'0000, kRangeSize = 16 * kSize;  // of kVirtual
 // In the memory.
 constexpr uint64_t kUserd = 0x400, kRing = 0x1000, kMethods = 0x2000, kSource = 0x10000, kTarget = 0x20000,
                    kSemaphore = 0x30000;
@@ -180,15 +181,26 @@ uint32_t UnmapDma(const Session& session, uint64_t address, uint64_t length) {
   return session.Escape(session.ctl(), "NV_ESC_RM_UNMAP_MEMORY_DMA", unmap);
 }
 
-// Maps kMemory a second time, where RM likes; returns the address.
+// Maps `memory` a second time, where RM likes in the range of kVirtual.
+uint32_t TryMapDma(const Session& session, uint32_t memory, uint64_t* address) {
+  Params map(session.dialect(), "NVOS46_PARAMETERS");
+  map.Set("hClient", session.client()).Set("hDevice", kDevice).Set("hDma", kVirtual).Set("hMemory", memory);
+  const uint32_t status = session.Escape(session.ctl(), "NV_ESC_RM_MAP_MEMORY_DMA", map.Set("length", kSize));
+  *address = map.Get<uint64_t>("dmaOffset");
+  return status;
+}
+
 uint64_t MapDma(const Session& session) {
   Params range(session.dialect(), "NV_MEMORY_VIRTUAL_ALLOCATION_PARAMS");
-  session.Alloc(kDevice, kVirtual, "NV01_MEMORY_VIRTUAL", &range.Set("hVASpace", kSpace));
-  Params map(session.dialect(), "NVOS46_PARAMETERS");
-  map.Set("hClient", session.client()).Set("hDevice", kDevice).Set("hDma", kVirtual).Set("hMemory", kMemory);
-  const uint32_t status = session.Escape(session.ctl(), "NV_ESC_RM_MAP_MEMORY_DMA", map.Set("length", kSize));
+  range.Set("offset", kRange).Set("limit", kRange + kRangeSize - 1).Set("hVASpace", kSpace);
+  session.Alloc(kDevice, kVirtual, "NV01_MEMORY_VIRTUAL", &range);
+  uint64_t address = 0;
+  Law(TryMapDma(session, kNothing, &address) != 0, "RM maps memory that is not there");
+  const uint32_t status = TryMapDma(session, kMemory, &address);
   Law(status == 0, "NV_ESC_RM_MAP_MEMORY_DMA: status 0x%x", status);
-  return map.Get<uint64_t>("dmaOffset");
+  Law(address >= kRange && address - kRange <= kRangeSize - kSize, "RM maps memory at 0x%llx",
+      static_cast<unsigned long long>(address));
+  return address;
 }
 
 void CheckTarget(const uint8_t* memory, uint8_t seed, const char* what) {
@@ -214,7 +226,6 @@ void CheckCopies(const Session& session) {
     CheckTarget(memory, 1, "a copy between addresses of UVM");
 
     const uint64_t address = MapDma(session);
-    Law(address != kBase, "RM maps memory over that of UVM");
     fill(2);
     channel.Copy(address + kSource, kBase + kTarget, 2);
     CheckTarget(memory, 2, "a copy from an address of RM");

@@ -21,6 +21,8 @@ class Mapping {
   uint8_t* bytes() { return bytes_; }
 
  private:
+  uint32_t Unmap() const;
+
   const Session& session_;
   const uint32_t object_;
   const uint64_t length_;

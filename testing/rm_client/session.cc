@@ -92,7 +92,7 @@ uint32_t Session::Uvm(int fd, std::string_view name, Params& params) const {
   return StatusOf(*call, params);
 }
 
-void Session::Alloc(uint32_t parent, uint32_t object, uint32_t class_number, Params* params) const {
+uint32_t Session::TryAlloc(uint32_t parent, uint32_t object, uint32_t class_number, Params* params) const {
   const abi::Fact* escape = dialect_.Find("escape", "NV_ESC_RM_ALLOC");
   Params call(dialect_, "NVOS64_PARAMETERS");
   call.Set("hRoot", client_)
@@ -102,10 +102,16 @@ void Session::Alloc(uint32_t parent, uint32_t object, uint32_t class_number, Par
   if (params != nullptr) call.Set<uint64_t>("pAllocParms", reinterpret_cast<uintptr_t>(params->data()));
   Law(ioctl(ctl_, Request(*escape, call.size()), call.data()) == 0, "NV_ESC_RM_ALLOC of class 0x%x fails",
       class_number);
-  Law(call.Get("status") == 0, "class 0x%x cannot be made: status 0x%x", class_number, call.Get("status"));
   Law(call.Get("hObjectNew") == object, "class 0x%x has another handle than was asked for", class_number);
   call.CheckGuard();
   if (params != nullptr) params->CheckGuard();
+  return call.Get("status");
+}
+
+void Session::Alloc(uint32_t parent, uint32_t object, uint32_t class_number, Params* params) const {
+  Law(TryAlloc(kNothing, object, class_number, params) != 0, "class 0x%x needs no parent", class_number);
+  const uint32_t status = TryAlloc(parent, object, class_number, params);
+  Law(status == 0, "class 0x%x cannot be made: status 0x%x", class_number, status);
 }
 
 void Session::Alloc(uint32_t parent, uint32_t object, std::string_view class_name, Params* params) const {

@@ -13,7 +13,8 @@
 namespace nvshim::rm_client {
 
 inline constexpr uint32_t kDevice = 0x5c000001, kSubdevice = 0x5c000002;
-inline constexpr uint32_t kNotFound = 0x57;  // NV_ERR_OBJECT_NOT_FOUND
+inline constexpr uint32_t kNothing = 0x5c00ffff;  // a handle that is never used
+inline constexpr uint32_t kNotFound = 0x57;       // NV_ERR_OBJECT_NOT_FOUND
 
 class Session {
  public:
@@ -35,7 +36,8 @@ class Session {
   uint32_t Escape(int fd, std::string_view name, Params& params) const;
   uint32_t Uvm(int fd, std::string_view name, Params& params) const;
 
-  // NV_ESC_RM_ALLOC of a class by its number, with or without parameters; the law is that it works.
+  // NV_ESC_RM_ALLOC of a class by its number, with or without parameters; the law is that it works, and that
+  // it does not below a parent that is not there.
   void Alloc(uint32_t parent, uint32_t object, uint32_t class_number, Params* params = nullptr) const;
   void Alloc(uint32_t parent, uint32_t object, std::string_view class_name, Params* params = nullptr) const;
   void Free(uint32_t object) const;
@@ -47,6 +49,7 @@ class Session {
 
  private:
   void AskFrontend(const std::string& version);
+  uint32_t TryAlloc(uint32_t parent, uint32_t object, uint32_t class_number, Params* params) const;
   uint32_t ControlOfSize(uint32_t object, const abi::Fact& control, Params& params, uint32_t size) const;
 
   const Dialect& dialect_;
