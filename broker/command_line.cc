@@ -21,6 +21,7 @@
 #include "broker/driver/kernel/discovery.h"
 #include "broker/driver/kernel/kernel_driver.h"
 #include "broker/driver/sim/sim_driver.h"
+#include "broker/driver/table_for.h"
 #include "broker/limits_command.h"
 #include "broker/policy/policy.h"
 #include "broker/policy_command.h"
@@ -110,20 +111,13 @@ absl::StatusOr<std::unique_ptr<SimDriver>> MakeSimDriver(const Flags& flags) {
   return CreateSimDriver(options);
 }
 
-// What is known of a driver of this version: guests and workers use the table that ChooseTable gives.
+// Guests and workers use the table that TableFor gives.
 absl::Status CheckVersion(const std::string& version) {
-  const abi::Choice choice = abi::ChooseTable(version);
-  if (choice.table == nullptr) {
-    std::string known;
-    for (const abi::Table* table : abi::Tables())
-      absl::StrAppend(&known, known.empty() ? "" : ", ", std::string(table->driver_version));
-    return absl::FailedPreconditionError(absl::StrCat(
-        "NVIDIA driver ", version, " is of a branch that has no tables. There are tables for ", known,
-        ", which also serve other releases of the same branches (the number before the first dot)"));
-  }
-  if (!choice.exact)
+  const auto choice = TableFor(version);
+  if (!choice.ok()) return choice.status();
+  if (!choice->exact)
     spdlog::warn("no tables for NVIDIA driver {}: those of {} are used. What is new in it is refused",
-                 version, choice.table->driver_version);
+                 version, choice->table->driver_version);
   return absl::OkStatus();
 }
 
@@ -141,6 +135,7 @@ absl::StatusOr<Backend> PrepareBackend(const Flags& flags, MakeKernel make_kerne
     auto driver = MakeSimDriver(flags);
     if (!driver.ok()) return driver.status();
     backend.driver_version = (*driver)->info().version;
+    if (auto status = CheckVersion(backend.driver_version); !status.ok()) return status;
     return backend;
   }
   if (flags.guests_per_worker != 1)

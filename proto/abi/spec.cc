@@ -51,20 +51,24 @@ const Table* FindTable(std::string_view driver_version) {
 }
 
 Choice ChooseTable(std::string_view driver_version) {
-  if (const Table* table = FindTable(driver_version)) return {table, true};
+  Choice choice = {};
   const auto wanted = ParseRelease(driver_version);
-  if (!wanted) return {nullptr, false};
-  const Table* older = nullptr;
-  const Table* newer = nullptr;
+  if (!wanted) return choice;
+  const auto is_of_branch = [&wanted](const Table* table) {
+    return table != nullptr && ParseRelease(table->driver_version)->front() == wanted->front();
+  };
   for (const Table* table : Tables()) {  // oldest first
-    const auto release = ParseRelease(table->driver_version);
-    if (!release || release->front() != wanted->front()) continue;
-    if (*release <= *wanted)
-      older = table;
-    else if (newer == nullptr)
-      newer = table;
+    if (*ParseRelease(table->driver_version) <= *wanted)
+      choice.below = table;
+    else if (choice.above == nullptr)
+      choice.above = table;
   }
-  return {older != nullptr ? older : newer, false};
+  if (is_of_branch(choice.below))
+    choice.table = choice.below;
+  else if (is_of_branch(choice.above))
+    choice.table = choice.above;
+  choice.exact = choice.table != nullptr && choice.table->driver_version == driver_version;
+  return choice;
 }
 
 }  // namespace nvshim::abi

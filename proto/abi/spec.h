@@ -111,6 +111,9 @@ List<const Table*> Tables();
 struct Choice {
   const Table* table;  // null: no table of this branch is built in, or it is no version at all
   bool exact;          // the table is of exactly this version
+  // Of whatever branch, the nearest tables below (or at) and above the version; null where there is none.
+  const Table* below;
+  const Table* above;
 };
 
 // Exactly `driver_version` ("580.100.01"), else the nearest older release of its branch, else the nearest

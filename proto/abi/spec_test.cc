@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,7 @@ TEST(SpecTest, EveryTableIsTheExactChoiceForItsVersion) {
   for (const Table* table : Tables()) {
     const Choice choice = ChooseTable(table->driver_version);
     EXPECT_EQ(choice.table, table);
+    EXPECT_EQ(choice.below, table);
     EXPECT_TRUE(choice.exact);
   }
 }
@@ -54,6 +56,18 @@ TEST(SpecTest, UnknownBranchesAndWhatIsNoVersionHaveNoChoice) {
   for (const char* version : {"534.261.03", "53.5.261", "5350.261.03", "", "535", "535.", "535.261.",
                               "535.261.03.1", "535.261.03-rc", "535..03", "-535.261.03", "99999999999.1.1"})
     EXPECT_EQ(ChooseTable(version).table, nullptr) << version;
+}
+
+TEST(SpecTest, TheNearestTablesAreThoseOfAnyBranch) {
+  const Table* const first = Tables().data[0];
+  const Table* const second = Tables().data[1];
+  const Table* const last = Tables().data[Tables().size - 1];
+  const std::tuple<const char*, const Table*, const Table*> expected[] = {
+      {"470.256.02", nullptr, first}, {"545.29.06", first, second}, {"700.1", last, nullptr}};
+  for (const auto& [version, below, above] : expected) {
+    EXPECT_EQ(ChooseTable(version).below, below) << version;
+    EXPECT_EQ(ChooseTable(version).above, above) << version;
+  }
 }
 
 TEST(SpecTest, ReleasesAreListedOldestFirst) {

@@ -34,6 +34,10 @@ PROGRAMS = [
     ["static_cudart.py"],
 ]
 
+# Refusals that libraries of a driver version expect. From 550 on they try controls of NV2081_BINAPI, which go to the
+# GPU's firmware and which no header describes; guests do not get those, and the libraries go on without.
+PASSED_OVER = {"550.163.01": ["unknown_control"]}
+
 # What is repeated: a context, streams, pageable and pinned memory, copies of up to so many bytes.
 REPEATED = ["copy_memory", str(1 << 20)]
 IN_A_ROW = 50
@@ -84,12 +88,13 @@ def run_at_once(sockets):
         program.finish()
 
 
-def check_nothing_unknown(stats):
+def check_nothing_unknown(stats, version):
     """Every request of the suite was known to the broker's tables and to the simulated driver."""
+    passed_over = PASSED_OVER.get(version, [])
     unknown = {kind: count for worker in stats["workers"]
                for kind, count in worker["unknown_calls_total"].items() if count}
     refused = {reason: count for worker in stats["workers"] for guest in worker["guests"]
-               for reason, count in guest["refusals_total"].items()}
+               for reason, count in guest["refusals_total"].items() if reason not in passed_over}
     if unknown or refused:
         guests.fail(f"asked for what the driver does not know: {unknown}; refused by the broker: {refused}; "
                     "the broker's log above names them")
@@ -109,7 +114,7 @@ def main():
     stats = guests.await_stats(guests.nothing_held, "all programs have ended and something is still held")
     if stats["guests"] != 1 + len(sockets):
         guests.fail(f"{stats['guests']} guests were served, {1 + len(sockets)} are right")
-    check_nothing_unknown(stats)
+    check_nothing_unknown(stats, version)
     timed("two guests share nothing", Program(["shared_memory", sockets[0]]).finish)
     guests.await_stats(guests.nothing_held, "what one guest offered another is still held")
 

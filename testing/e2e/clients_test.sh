@@ -1,12 +1,12 @@
 #!/bin/bash
 # Law: NVIDIA's own unmodified nvidia-smi, as a guest, sees the GPU that the broker simulates; and what
 # client_suite.py says about the programs of testing/clients.
-# usage: clients_test.sh GPU NAME MEMORY_MIB
+# usage: clients_test.sh GPU NAME MEMORY_MIB [DRIVER_VERSION]
 set -euo pipefail
 source testing/e2e/runfiles.sh
+gpu=$1 name=$2 memory_mib=$3 version=${4:-}
 source testing/e2e/nvidia_clients.sh
 
-gpu=$1 name=$2 memory_mib=$3
 cuda_version=cuda-11.8.89
 fetch "$cuda_version"
 

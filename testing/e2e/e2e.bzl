@@ -51,23 +51,25 @@ def death_test(name):
         tags = E2E_TAGS,
     )
 
-def clients_test(gpu, product, memory_mib):
+def clients_test(gpu, product, memory_mib, driver_version = None):
     """Runs NVIDIA's own libraries on one simulated GPU.
 
     Args:
       gpu: as --sim-gpu names it.
       product: the name that nvidia-smi prints.
       memory_mib: the total memory that nvidia-smi prints.
+      driver_version: of the libraries and of the simulated driver, when it is not the usual one.
     """
+    branch = "_" + driver_version.split(".")[0] if driver_version else ""
     native.sh_test(
-        name = "clients_%s_test" % gpu,
+        name = "clients_%s%s_test" % (gpu, branch),
         size = "large",  # a hundred processes with a context each
         srcs = ["clients_test.sh"],
         args = [
             gpu,
             "'%s'" % product,
             str(memory_mib),
-        ],
+        ] + ([driver_version] if driver_version else []),
         data = [
             "nvidia_clients.sh",
             "client_suite.py",

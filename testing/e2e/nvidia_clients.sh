@@ -1,7 +1,8 @@
 # Sourced by the end-to-end tests that need NVIDIA's own libraries, after runfiles.sh: says in $clients where they are.
+# Those of driver $version, which is set to the usual one when it is empty.
 # They are fetched once into the user's cache; without them, and without a mirror to fetch them from, the test is skipped.
 # shellcheck shell=bash
-version=535.261.03
+version=${version:-535.261.03}
 
 # HOME is Bazel's here; the libraries belong into the cache of the user.
 home=$(getent passwd "$(id -u)" | cut -d: -f6)

@@ -143,7 +143,7 @@ std::string DetailOf(const DriverCall& call) {
 FakeKernel::FakeKernel(FakeKernelOptions options)
     : options_(std::move(options)),
       sim_(*broker::CreateSimDriver(options_.sim)),
-      table_(abi::FindTable(options_.sim.driver_version)),
+      table_(abi::ChooseTable(options_.sim.driver_version).table),
       inotify_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)),
       stop_(eventfd(0, EFD_CLOEXEC)),
       page_carrier_(sim_->Open({DeviceClass::kGpu, 0}, O_RDWR).file),

@@ -1,6 +1,7 @@
 // How NV_ESC_RM_CONTROL commands are answered. answers.cc is the list: one row per command with the kind of
 // answer and the reason for it; the few that need logic name a function from the controls_*.cc files. Runs
-// under the driver's lock; parameters are exactly as long as the row says, what lies in them is not trusted.
+// under the driver's lock; parameters are exactly as long as the driver's version has them, what lies in them
+// is not trusted.
 #ifndef BROKER_DRIVER_SIM_CONTROLS_H_
 #define BROKER_DRIVER_SIM_CONTROLS_H_
 
@@ -23,6 +24,7 @@ struct ControlContext {
   Machine& machine() { return escape.machine; }
   const Gpu& gpu() { return escape.machine.gpu(object.gpu); }
   const Profile& profile() { return *gpu().profile; }
+  const Layout& layout() { return escape.machine.layout(); }
   VideoHeap& heap() { return escape.machine.heap(object.gpu); }
   // The buffer behind the pointer at `offset` of the parameters; empty for NULL.
   Bytes Child(uint32_t offset) { return escape.Child(params_segment, offset); }
@@ -44,13 +46,15 @@ struct Field {
 
 struct Answer {
   uint32_t number;
-  uint32_t size;  // of the parameters, 535.261.03
   AnswerKind kind;
   std::string_view name;
   std::string_view why;  // the client that asks, or the header that defines the answer
   bool guess = false;    // the value was accepted by the clients but never compared with a board
   NvStatus (*run)(ControlContext&) = nullptr;
   std::span<const Field> fields = {};
+  // Of kFields and kCode for commands that only gss_legacy of the ABI tables covers, which take any length:
+  // the length whose layout is known. Other commands are as long as the table of the driver's version says.
+  uint32_t observed_size = 0;
 };
 
 // Null for a number that is not in the list.
@@ -65,6 +69,8 @@ NvStatus GpuGetAttachedIds(ControlContext& context);
 NvStatus GpuGetProbedIds(ControlContext& context);
 NvStatus GpuAttachIds(ControlContext& context);
 NvStatus GpuDetachIds(ControlContext& context);
+NvStatus GpuAttachId(ControlContext& context);
+NvStatus GpuGetActiveDeviceIds(ControlContext& context);
 NvStatus GpuGetIdInfo(ControlContext& context);
 NvStatus GpuGetIdInfoV2(ControlContext& context);
 NvStatus GpuGetDeviceIds(ControlContext& context);

@@ -6,7 +6,6 @@
 namespace nvshim::broker::sim {
 namespace {
 
-constexpr uint32_t kClasslistMax = 160;               // NV0080_CTRL_GPU_CLASSLIST_MAX_SIZE
 constexpr uint32_t kEngineGr0 = 1, kEngineCopy0 = 9;  // NV2080_ENGINE_TYPE_GR0, _COPY0
 
 }  // namespace
@@ -23,8 +22,9 @@ NvStatus GpuGetClasslist(ControlContext& context) {
 }
 
 NvStatus GpuGetClasslistV2(ControlContext& context) {
+  // {numClasses, classList[]}
   const auto classes = ClassList(context.profile().chip);
-  const size_t count = std::min<size_t>(classes.size(), kClasslistMax);
+  const size_t count = std::min<size_t>(classes.size(), context.params.size() / 4 - 1);
   context.params.Fill(0);
   context.params.PutU32(0, static_cast<uint32_t>(count));
   for (size_t i = 0; i < count; ++i) context.params.PutU32(4 + 4 * i, classes[i]);

@@ -11,7 +11,6 @@ namespace {
 // NV2080_ENGINE_TYPE_*
 constexpr uint32_t kGr0 = 0x01, kCopy0 = 0x09, kNvdec0 = 0x13, kNvenc0 = 0x1b, kSw = 0x22, kSec2 = 0x26,
                    kNvjpeg0 = 0x2b, kOfa = 0x33;
-constexpr uint32_t kEnginesV2Max = 62;
 
 template <typename F>
 void ForEachEngine(const Profile& profile, F&& engine) {
@@ -39,6 +38,8 @@ NvStatus GpuGetNameString(ControlContext& context) {
     context.params.PutString(4, 64, name);
     return NV_OK;
   }
+  // Drivers from 595 on have no room for the name in UTF-16.
+  if (!context.params.Has(4, 128)) return NV_ERR_INVALID_ARGUMENT;
   context.params.Sub(4).Fill(0);
   for (size_t i = 0; i < name.size() && i < 63; ++i)
     context.params.PutU16(4 + 2 * i, static_cast<uint8_t>(name[i]));
@@ -84,29 +85,30 @@ NvStatus GpuGetEngines(ControlContext& context) {
 }
 
 NvStatus GpuGetEnginesV2(ControlContext& context) {
+  // {engineCount, engineList[]}
   uint32_t count = 0;
   context.params.Fill(0);
   ForEachEngine(context.profile(), [&](uint32_t engine) {
-    if (count < kEnginesV2Max) context.params.PutU32(4 + 4 * count++, engine);
+    if (context.params.Has(4 + 4 * count, 4)) context.params.PutU32(4 + 4 * count++, engine);
   });
   context.params.PutU32(0, count);
   return NV_OK;
 }
 
 NvStatus GpuQueryEccStatus(ControlContext& context) {
-  constexpr size_t kUnits = 24, kUnitBytes = 40;
+  // {units[], bFatalPoisonError, uncorrectableError, flags, grRouteInfo}
+  constexpr size_t kUnitBytes = 40;
+  const Layout& layout = context.layout();
   // Units that data-centre boards protect (NV2080_CTRL_GPU_ECC_UNIT_*): FBPA 0, L2 1, L1 2, SM 3, SHM 5, TEX
   // 6, GR 10.
-  constexpr uint32_t kProtected = 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3;
-  const uint32_t flags = context.params.U32(964);
-  context.params.Sub(0, 962).Fill(0);
-  for (size_t unit = 0; unit < kUnits; ++unit) {
+  constexpr uint64_t kProtected = 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3;
+  context.params.Sub(0, layout.ecc_flags).Fill(0);
+  for (size_t unit = 0; unit < layout.ecc_fatal_poison_error / kUnitBytes; ++unit) {
     const bool has = (kProtected >> unit & 1) != 0, on = has && context.profile().ecc;
     context.params.PutU8(unit * kUnitBytes + 0, on);   // enabled
     context.params.PutU8(unit * kUnitBytes + 1, on);   // scrubComplete
     context.params.PutU8(unit * kUnitBytes + 2, has);  // supported
   }
-  context.params.PutU32(964, flags);
   return NV_OK;
 }
 
@@ -203,17 +205,20 @@ NvStatus BusGetPciBarInfo(ControlContext& context) {
 }
 
 NvStatus BusGetPcieSupportedGpuAtomics(ControlContext& context) {
-  context.params.Fill(0);  // 13 operations, none supported: a PCIe root port need not route them
+  // What ends the struct are 13 operations {bSupported, attributes}, none supported: a PCIe root port need
+  // not route them. Newer drivers are asked with what is before it.
+  constexpr size_t kOperationsBytes = 13 * 8;
+  context.params.Sub(context.params.size() - kOperationsBytes).Fill(0);
   return NV_OK;
 }
 
 NvStatus CeGetAllCaps(ControlContext& context) {
-  // {capsTbl[32][2], present}; byte 0: SYSMEM_READ 4, SYSMEM_WRITE 8, SYSMEM 20, P2P 40; GRCE 1 on the first
+  // {capsTbl[][2], present}; byte 0: SYSMEM_READ 4, SYSMEM_WRITE 8, SYSMEM 20, P2P 40; GRCE 1 on the first
   // two
   context.params.Fill(0);
   for (uint32_t ce = 0; ce < context.profile().copy_engines; ++ce)
     context.params.PutU8(2 * ce, ce < 2 ? 0x6d : 0x6c);
-  context.params.PutU32(64, (1u << context.profile().copy_engines) - 1);
+  context.params.PutU32(context.layout().ce_caps_present, (1u << context.profile().copy_engines) - 1);
   return NV_OK;
 }
 

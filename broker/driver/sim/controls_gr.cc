@@ -21,24 +21,27 @@ void ForEachTpc(const Profile& profile, F&& tpc) {
 }  // namespace
 
 NvStatus GrGetGlobalSmOrder(ControlContext& context) {
-  // {globalSmId[512]{gpcId, localTpcId, localSmId, globalTpcId, virtualGpcId, migratableTpcId}, numSm,
-  // numTpc, ...}
-  constexpr size_t kEntryBytes = 12, kEntriesBytes = 6144;
-  Bytes entries = context.params.Sub(0, kEntriesBytes);
+  // {globalSmId[512]{gpcId, localTpcId, localSmId, globalTpcId, virtualGpcId, migratableTpcId, and with newer
+  // drivers ugpuId, physicalCpcId, virtualTpcId}, numSm, numTpc, ...}
+  constexpr size_t kEntries = 512;
+  const size_t entry_bytes = context.layout().sm_order_sms / kEntries;
+  Bytes entries = context.params.Sub(0, context.layout().sm_order_sms);
   entries.Fill(0);
   uint32_t sm = 0;
   ForEachTpc(context.profile(), [&](uint32_t gpc, uint32_t local, uint32_t global) {
     for (uint32_t local_sm = 0; local_sm < kSmsPerTpc; ++local_sm, ++sm) {
-      entries.PutU16(sm * kEntryBytes + 0, static_cast<uint16_t>(gpc));
-      entries.PutU16(sm * kEntryBytes + 2, static_cast<uint16_t>(local));
-      entries.PutU16(sm * kEntryBytes + 4, static_cast<uint16_t>(local_sm));
-      entries.PutU16(sm * kEntryBytes + 6, static_cast<uint16_t>(global));
-      entries.PutU16(sm * kEntryBytes + 8, static_cast<uint16_t>(gpc));
-      entries.PutU16(sm * kEntryBytes + 10, static_cast<uint16_t>(local));
+      Bytes entry = entries.Sub(sm * entry_bytes, entry_bytes);
+      entry.PutU16(0, static_cast<uint16_t>(gpc));
+      entry.PutU16(2, static_cast<uint16_t>(local));
+      entry.PutU16(4, static_cast<uint16_t>(local_sm));
+      entry.PutU16(6, static_cast<uint16_t>(global));
+      entry.PutU16(8, static_cast<uint16_t>(gpc));
+      entry.PutU16(10, static_cast<uint16_t>(local));
+      entry.PutU16(16, static_cast<uint16_t>(local));  // virtualTpcId, outside of older entries
     }
   });
-  context.params.PutU16(6144, static_cast<uint16_t>(context.profile().sms()));
-  context.params.PutU16(6146, static_cast<uint16_t>(context.profile().tpcs()));
+  context.params.PutU16(context.layout().sm_order_sms, static_cast<uint16_t>(context.profile().sms()));
+  context.params.PutU16(context.layout().sm_order_tpcs, static_cast<uint16_t>(context.profile().tpcs()));
   return NV_OK;
 }
 
@@ -55,16 +58,16 @@ NvStatus GrGetTpcMask(ControlContext& context) {
 }
 
 NvStatus GrGetSmToGpcTpcMappings(ControlContext& context) {
-  // {smId[144]{gpcId, tpcId}, smCount, grRouteInfo}
-  constexpr uint32_t kSmsMax = 144, kCountOffset = 1152;
+  // {smId[]{gpcId, tpcId}, smCount, grRouteInfo}
+  const uint32_t count_offset = context.layout().sm_mappings_count, sms_max = count_offset / 8;
   uint32_t sm = 0;
   ForEachTpc(context.profile(), [&](uint32_t gpc, uint32_t local, uint32_t) {
-    for (uint32_t i = 0; i < kSmsPerTpc && sm < kSmsMax; ++i, ++sm) {
+    for (uint32_t i = 0; i < kSmsPerTpc && sm < sms_max; ++i, ++sm) {
       context.params.PutU32(8 * sm, gpc);
       context.params.PutU32(8 * sm + 4, local);
     }
   });
-  context.params.PutU32(kCountOffset, sm);
+  context.params.PutU32(count_offset, sm);
   return NV_OK;
 }
 

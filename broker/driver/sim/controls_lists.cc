@@ -30,7 +30,6 @@ NvStatus FillBehind(ControlContext& context, uint32_t index_max, InfoFn info) {
 constexpr uint32_t KiB(uint64_t bytes) { return static_cast<uint32_t>(bytes >> 10); }
 constexpr uint32_t Mask(uint32_t bits) { return bits >= 32 ? ~0u : (1u << bits) - 1; }
 
-constexpr uint32_t kGpuInfoMax = 0x3f;
 uint32_t GpuInfo(ControlContext& context, uint32_t index) {
   switch (index) {
     case 0x1f:
@@ -58,7 +57,6 @@ uint32_t GpuInfo(ControlContext& context, uint32_t index) {
   }
 }
 
-constexpr uint32_t kFbInfoMax = 0x35;
 uint32_t FbInfo(ControlContext& context, uint32_t index) {
   const Profile& profile = context.profile();
   const VideoHeap& heap = context.heap();
@@ -105,6 +103,8 @@ uint32_t FbInfo(ControlContext& context, uint32_t index) {
       return Mask(2 * profile.partitions);  // LTC_MASK
     case 0x2d:
       return profile.ecc;  // FBPA_ECC_ENABLED
+    case 0x3b:
+      return ~0u;  // NUMA_NODE_ID: none
     default:
       return 0;
   }
@@ -149,7 +149,6 @@ uint32_t BusInfo(ControlContext& context, uint32_t index) {
   }
 }
 
-constexpr uint32_t kGrInfoMax = 0x34;
 uint32_t GrInfo(ControlContext& context, uint32_t index) {
   const Profile& profile = context.profile();
   switch (index) {
@@ -221,6 +220,10 @@ uint32_t GrInfo(ControlContext& context, uint32_t index) {
       return 4;  // LITTER_NUM_SLICES_PER_LTC
     case 0x34:
       return 0xf;  // GFX_CAPABILITIES: 2D, 3D, COMPUTE, I2M
+    case 0x35:
+      return profile.chip == Chip::kAD102 ? 1 : 8;  // MAX_MIG_ENGINES
+    case 0x36:
+      return static_cast<uint32_t>(profile.tpcs_per_gpc.size());  // MAX_PARTITIONABLE_GPCS
     default:
       return 0;
   }
@@ -253,13 +256,23 @@ uint32_t BiosInfo(ControlContext& context, uint32_t index) {
 
 }  // namespace
 
-NvStatus GpuGetInfoV2(ControlContext& context) { return FillInside(context, kGpuInfoMax, GpuInfo); }
-NvStatus FbGetInfo(ControlContext& context) { return FillBehind(context, kFbInfoMax, FbInfo); }
-NvStatus FbGetInfoV2(ControlContext& context) { return FillInside(context, kFbInfoMax, FbInfo); }
+NvStatus GpuGetInfoV2(ControlContext& context) {
+  // The list has one entry for each index that there is.
+  const uint32_t entries = static_cast<uint32_t>(context.params.size() - 4) / 8;
+  return FillInside(context, entries - 1, GpuInfo);
+}
+NvStatus FbGetInfo(ControlContext& context) {
+  return FillBehind(context, context.layout().fb_info_index_max, FbInfo);
+}
+NvStatus FbGetInfoV2(ControlContext& context) {
+  return FillInside(context, context.layout().fb_info_index_max, FbInfo);
+}
 NvStatus BusGetInfo(ControlContext& context) { return FillBehind(context, kBusInfoMax, BusInfo); }
 NvStatus BusGetInfoV2(ControlContext& context) { return FillInside(context, kBusInfoMax, BusInfo); }
-NvStatus GrGetInfo(ControlContext& context) { return FillBehind(context, kGrInfoMax, GrInfo); }
-NvStatus DeviceGrGetInfo(ControlContext& context) { return FillBehind(context, kGrInfoMax, GrInfo); }
+NvStatus GrGetInfo(ControlContext& context) {
+  return FillBehind(context, context.layout().gr_info_index_max, GrInfo);
+}
+NvStatus DeviceGrGetInfo(ControlContext& context) { return GrGetInfo(context); }
 NvStatus BiosGetInfo(ControlContext& context) { return FillBehind(context, kBiosInfoMax, BiosInfo); }
 NvStatus GetSurfaceInfo(ControlContext& context) { return FillBehind(context, kSurfaceInfoMax, SurfaceInfo); }
 

@@ -50,6 +50,7 @@ NvStatus GpuGetProbedIds(ControlContext& context) {
   PutGpuIds(context, 0);
   for (uint32_t i = 0; i < kMaxGpus; ++i)
     context.params.PutU32(128 + 4 * i, kInvalidGpuId);  // excludedGpuIds
+  context.params.Sub(256).Fill(0);                      // gpuFlags, where there are any
   return NV_OK;
 }
 
@@ -69,6 +70,24 @@ NvStatus GpuDetachIds(ControlContext& context) {
     const uint32_t gpu_id = context.params.U32(4 * i);
     if ((i == 0 && gpu_id == kAttachAll) || gpu_id == kInvalidGpuId) break;
     if (!context.machine().FindGpu(gpu_id)) return NV_ERR_INVALID_ARGUMENT;
+  }
+  return NV_OK;
+}
+
+NvStatus GpuAttachId(ControlContext& context) {
+  return context.machine().FindGpu(context.params.U32(0)) ? NV_OK : NV_ERR_INVALID_ARGUMENT;
+}
+
+NvStatus GpuGetActiveDeviceIds(ControlContext& context) {
+  // {numDevices, devices[256]{gpuId, gpuInstanceId, computeInstanceId}}
+  constexpr uint32_t kNoInstance = 0xffffffff;
+  const auto& gpus = context.machine().gpus();
+  context.params.Fill(0);
+  context.params.PutU32(0, static_cast<uint32_t>(gpus.size()));
+  for (size_t i = 0; i < gpus.size(); ++i) {
+    context.params.PutU32(4 + 12 * i, gpus[i].gpu_id);
+    context.params.PutU32(8 + 12 * i, kNoInstance);
+    context.params.PutU32(12 + 12 * i, kNoInstance);
   }
   return NV_OK;
 }

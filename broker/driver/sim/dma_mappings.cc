@@ -32,14 +32,15 @@ bool DmaMappings::Add(const DmaMapping& mapping, DmaMappings& virtual_memory, Dm
   return true;
 }
 
-bool DmaMappings::Remove(uint64_t base) {
+NvStatus DmaMappings::Remove(uint64_t base, uint64_t length) {
   const auto it = std::find_if(mappings_.begin(), mappings_.end(), [base](const auto& mapping) {
     return mapping->base == base && mapping->length != 0;
   });
-  if (it == mappings_.end()) return false;
+  if (it == mappings_.end()) return NV_ERR_OBJECT_NOT_FOUND;
+  if (length != 0 && length != (*it)->length) return NV_ERR_NOT_SUPPORTED;
   End(**it);
   mappings_.erase(it);
-  return true;
+  return NV_OK;
 }
 
 }  // namespace nvshim::broker::sim

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "broker/driver/sim/address_space.h"
+#include "broker/driver/sim/nv.h"
 
 namespace nvshim::broker::sim {
 
@@ -28,8 +29,9 @@ class DmaMappings {
 
   // Makes the mapping belong to `virtual_memory` and `memory`; false when one of them has too many.
   static bool Add(const DmaMapping& mapping, DmaMappings& virtual_memory, DmaMappings& memory);
-  // Ends the one that starts at `base`; false when there is none.
-  bool Remove(uint64_t base);
+  // Ends the one that starts at `base`, OBJECT_NOT_FOUND when there is none. It ends as a whole: a `length`
+  // other than its own or 0 is NOT_SUPPORTED.
+  NvStatus Remove(uint64_t base, uint64_t length);
 
  private:
   bool HasRoom();

@@ -1,4 +1,5 @@
 // The table of escapes and the checks that all of them share: known number, right size, right kind of file.
+// Sizes and the place of the status are those of the driver's version.
 #include "broker/driver/sim/escapes.h"
 
 #include <errno.h>
@@ -13,46 +14,43 @@ namespace {
 
 enum class Nodes : uint8_t { kCtl, kGpu, kEither };
 
-inline constexpr uint32_t kErrno = 0xffff;  // no status field: a failure is the ioctl's errno
-
 struct Escape {
   uint32_t number;  // _IOC_NR
-  uint32_t size;    // bytes; for arrays of one element
-  bool array;
   Nodes nodes;
-  uint32_t status_offset;
   NvStatus (*run)(EscapeContext&, Bytes);  // null: known and refused with NV_ERR_NOT_SUPPORTED
 };
 
-// NVOS21 and NVOS64 are two forms of one escape, told apart by size.
 constexpr Escape kEscapes[] = {
-    {NV_ESC_RM_ALLOC_MEMORY, 56, false, Nodes::kGpu, 40, RmAllocMemory},
-    {NV_ESC_RM_FREE, 16, false, Nodes::kCtl, 12, RmFree},
-    {NV_ESC_RM_CONTROL, 32, false, Nodes::kCtl, 28, RmControl},
-    {NV_ESC_RM_ALLOC, 32, false, Nodes::kEither, 28, RmAlloc},
-    {NV_ESC_RM_ALLOC, 48, false, Nodes::kEither, 40, RmAlloc},
-    {NV_ESC_RM_DUP_OBJECT, 28, false, Nodes::kCtl, 24, RmDupObject},
-    {NV_ESC_RM_SHARE, 24, false, Nodes::kCtl, 20, RmShare},
-    {NV_ESC_RM_VID_HEAP_CONTROL, 184, false, Nodes::kCtl, 20, RmVidHeapControl},
-    {NV_ESC_RM_MAP_MEMORY, 56, false, Nodes::kCtl, 40, RmMapMemory},
-    {NV_ESC_RM_UNMAP_MEMORY, 32, false, Nodes::kCtl, 24, RmUnmapMemory},
-    {0x52, 16, false, Nodes::kEither, 12, nullptr},  // NV_ESC_RM_GET_EVENT_DATA: no event carries data
-    {NV_ESC_RM_MAP_MEMORY_DMA, 56, false, Nodes::kCtl, 48, RmMapMemoryDma},
-    {NV_ESC_RM_UNMAP_MEMORY_DMA, 40, false, Nodes::kCtl, 32, RmUnmapMemoryDma},
-    {NV_ESC_RM_UPDATE_DEVICE_MAPPING_INFO, 40, false, Nodes::kCtl, 32, RmUpdateDeviceMappingInfo},
-    {NV_ESC_CARD_INFO, 72, true, Nodes::kCtl, kErrno, CardInfo},
-    {NV_ESC_REGISTER_FD, 4, false, Nodes::kEither, kErrno, RegisterFd},
-    {NV_ESC_ALLOC_OS_EVENT, 16, false, Nodes::kEither, 12, AllocOsEvent},
-    {NV_ESC_FREE_OS_EVENT, 16, false, Nodes::kEither, 12, FreeOsEvent},
-    {NV_ESC_CHECK_VERSION_STR, 72, false, Nodes::kCtl, kErrno, CheckVersionStr},
-    {NV_ESC_ATTACH_GPUS_TO_FD, 4, true, Nodes::kCtl, kErrno, AttachGpusToFd},
-    {NV_ESC_SYS_PARAMS, 8, false, Nodes::kCtl, kErrno, SysParams},
-    {NV_ESC_NUMA_INFO, 560, false, Nodes::kGpu, kErrno, NumaInfo},
-    {NV_ESC_WAIT_OPEN_COMPLETE, 8, false, Nodes::kEither, kErrno, WaitOpenComplete},
+    {NV_ESC_RM_ALLOC_MEMORY, Nodes::kGpu, RmAllocMemory},
+    {NV_ESC_RM_FREE, Nodes::kCtl, RmFree},
+    {NV_ESC_RM_CONTROL, Nodes::kCtl, RmControl},
+    {NV_ESC_RM_ALLOC, Nodes::kEither, RmAlloc},
+    {NV_ESC_RM_DUP_OBJECT, Nodes::kCtl, RmDupObject},
+    {NV_ESC_RM_SHARE, Nodes::kCtl, RmShare},
+    {NV_ESC_RM_VID_HEAP_CONTROL, Nodes::kCtl, RmVidHeapControl},
+    {NV_ESC_RM_MAP_MEMORY, Nodes::kCtl, RmMapMemory},
+    {NV_ESC_RM_UNMAP_MEMORY, Nodes::kCtl, RmUnmapMemory},
+    {0x52, Nodes::kEither, nullptr},  // NV_ESC_RM_GET_EVENT_DATA: no event carries data
+    {NV_ESC_RM_MAP_MEMORY_DMA, Nodes::kCtl, RmMapMemoryDma},
+    {NV_ESC_RM_UNMAP_MEMORY_DMA, Nodes::kCtl, RmUnmapMemoryDma},
+    {NV_ESC_RM_UPDATE_DEVICE_MAPPING_INFO, Nodes::kCtl, RmUpdateDeviceMappingInfo},
+    {NV_ESC_CARD_INFO, Nodes::kCtl, CardInfo},
+    {NV_ESC_REGISTER_FD, Nodes::kEither, RegisterFd},
+    {NV_ESC_ALLOC_OS_EVENT, Nodes::kEither, AllocOsEvent},
+    {NV_ESC_FREE_OS_EVENT, Nodes::kEither, FreeOsEvent},
+    {NV_ESC_CHECK_VERSION_STR, Nodes::kCtl, CheckVersionStr},
+    {NV_ESC_ATTACH_GPUS_TO_FD, Nodes::kCtl, AttachGpusToFd},
+    {NV_ESC_SYS_PARAMS, Nodes::kCtl, SysParams},
+    {NV_ESC_NUMA_INFO, Nodes::kGpu, NumaInfo},
+    {NV_ESC_WAIT_OPEN_COMPLETE, Nodes::kEither, WaitOpenComplete},
 };
 
-bool SizeFits(const Escape& escape, uint32_t size) {
-  return escape.array ? size >= escape.size && size % escape.size == 0 : size == escape.size;
+// The spec of an escape with a struct of this size, or null. There are two forms of NV_ESC_RM_ALLOC.
+const abi::Spec* FindSpec(const abi::Table& table, uint32_t number, uint32_t size) {
+  if (size == 0) return nullptr;
+  const abi::Spec* first = abi::Find(table.escapes, number);
+  if (first == nullptr || first->shape != abi::Shape::kArray) return abi::Find(table.escapes, number, size);
+  return size % first->size == 0 ? first : nullptr;
 }
 
 bool NodeFits(Nodes nodes, DeviceClass device_class) {
@@ -66,19 +64,20 @@ int RunEscape(EscapeContext& context) {
   Bytes params(context.call.Bytes(0));
   const uint32_t number = abi::IocNumber(context.call.command);
   const uint32_t size = abi::IocSize(context.call.command);
-  bool known = false;
-  for (const Escape& escape : kEscapes) {
-    if (escape.number != number) continue;
-    known = true;
-    if (!SizeFits(escape, size) || params.size() != size) continue;
-    if (!NodeFits(escape.nodes, context.file.node.device_class)) return EINVAL;
-    const NvStatus status = escape.run == nullptr ? NV_ERR_NOT_SUPPORTED : escape.run(context, params);
-    if (escape.status_offset == kErrno) return status == NV_OK ? 0 : EINVAL;
-    params.PutU32(escape.status_offset, status);
-    return 0;
+  const auto escape = std::find_if(std::begin(kEscapes), std::end(kEscapes),
+                                   [number](const Escape& each) { return each.number == number; });
+  if (escape == std::end(kEscapes) || abi::Find(context.machine.table().escapes, number) == nullptr) {
+    context.machine.unknowns.Report(NumberSpace::kEscape, number, size);
+    return EINVAL;
   }
-  if (!known) context.machine.unknowns.Report(NumberSpace::kEscape, number, size);
-  return EINVAL;
+  const abi::Spec* spec = FindSpec(context.machine.table(), number, size);
+  if (spec == nullptr || params.size() != size) return EINVAL;
+  if (!NodeFits(escape->nodes, context.file.node.device_class)) return EINVAL;
+  const NvStatus status = escape->run == nullptr ? NV_ERR_NOT_SUPPORTED : escape->run(context, params);
+  // Without a status in the struct a failure is the ioctl's errno.
+  if (spec->status_offset == abi::kNone) return status == NV_OK ? 0 : EINVAL;
+  params.PutU32(spec->status_offset, status);
+  return 0;
 }
 
 }  // namespace nvshim::broker::sim

@@ -9,9 +9,13 @@
 
 namespace nvshim::broker::sim {
 
-Machine::Machine(const Profile& profile, uint32_t gpu_count, std::string version,
+Machine::Machine(const Profile& profile, uint32_t gpu_count, std::string version, const abi::Table& table,
                  std::function<void(std::string_view)> log, std::function<void(std::string_view)> log_fault)
-    : version_(std::move(version)), unknowns(std::move(log)), channels(signals, std::move(log_fault)) {
+    : version_(std::move(version)),
+      table_(table),
+      layout_(LayoutOf(table)),
+      unknowns(std::move(log)),
+      channels(signals, std::move(log_fault)) {
   for (uint32_t minor = 0; minor < gpu_count; ++minor) {
     gpus_.push_back(MakeGpu(profile, minor));
     heaps_.push_back(std::make_unique<VideoHeap>(profile.heap_bytes()));

@@ -15,6 +15,7 @@
 #include "broker/driver/driver.h"
 #include "broker/driver/sim/channels.h"
 #include "broker/driver/sim/duplicate.h"
+#include "broker/driver/sim/layout.h"
 #include "broker/driver/sim/memory.h"
 #include "broker/driver/sim/object_tree.h"
 #include "broker/driver/sim/os_events.h"
@@ -22,6 +23,7 @@
 #include "broker/driver/sim/unknowns.h"
 #include "broker/driver/sim/uvm_space.h"
 #include "proto/abi/exported_objects.h"
+#include "proto/abi/spec.h"
 
 namespace nvshim::broker::sim {
 
@@ -57,14 +59,19 @@ inline constexpr uint64_t kUvmFileBytes = uint64_t{1} << 47;
 class Machine {
   // Destroyed after the objects and files that hold shares of it.
   std::string version_;
+  const abi::Table& table_;
+  const Layout& layout_;
   std::vector<Gpu> gpus_;
   std::vector<std::unique_ptr<VideoHeap>> heaps_;
 
  public:
-  Machine(const Profile& profile, uint32_t gpu_count, std::string version,
+  // `table` is the one to serve `version` with.
+  Machine(const Profile& profile, uint32_t gpu_count, std::string version, const abi::Table& table,
           std::function<void(std::string_view)> log, std::function<void(std::string_view)> log_fault = {});
 
   const std::string& version() const { return version_; }
+  const abi::Table& table() const { return table_; }
+  const Layout& layout() const { return layout_; }
   const std::vector<Gpu>& gpus() const { return gpus_; }
   const Gpu& gpu(uint32_t index) const { return gpus_[index < gpus_.size() ? index : 0]; }
   VideoHeap& heap(uint32_t index) { return *heaps_[index < heaps_.size() ? index : 0]; }

@@ -40,7 +40,6 @@ inline constexpr uint32_t NV01_ROOT_NON_PRIV = 0x0001;
 inline constexpr uint32_t NV01_ROOT_CLIENT = 0x0041;
 inline constexpr uint32_t NV01_EVENT_KERNEL_CALLBACK = 0x0078;
 inline constexpr uint32_t NV01_EVENT_OS_EVENT = 0x0079;
-inline constexpr uint32_t NV01_EVENT_KERNEL_CALLBACK_EX = 0x007e;
 inline constexpr uint32_t NV01_MEMORY_SYSTEM = 0x003e;
 inline constexpr uint32_t NV01_MEMORY_LOCAL_USER = 0x0040;
 inline constexpr uint32_t NV01_MEMORY_SYSTEM_OS_DESCRIPTOR = 0x0071;

@@ -26,14 +26,16 @@ bool ChipHas(const Profile& profile, uint32_t class_number) {
 NvStatus CheckClass(EscapeContext& context, const ClassRule* rule, uint32_t class_number,
                     Bytes alloc_params) {
   if (class_number == kNva083GridDisplayless) return NV_ERR_INVALID_CLASS;
-  if (rule == nullptr) {
+  const abi::Spec* spec = abi::Find(context.machine.table().classes, class_number);
+  if (rule == nullptr || spec == nullptr) {
     context.machine.unknowns.Report(NumberSpace::kClass, class_number,
                                     static_cast<uint32_t>(alloc_params.size()));
     return NV_ERR_INVALID_CLASS;
   }
   if (rule->privileged) return NV_ERR_INSUFFICIENT_PERMISSIONS;
   if (rule->per_chip && !ChipHas(*context.machine.gpu(0).profile, class_number)) return NV_ERR_INVALID_CLASS;
-  if (alloc_params.empty() ? rule->params == Params::kRequired : alloc_params.size() != rule->params_size)
+  const bool may_be_without = spec->size == 0 || spec->params_optional;
+  if (alloc_params.empty() ? !may_be_without : alloc_params.size() != spec->size)
     return NV_ERR_INVALID_ARGUMENT;
   // Devices belong to ctl files, only event objects are made on a device file.
   if (rule->kind != Kind::kEvent && context.file.node.device_class != DeviceClass::kCtl)
@@ -107,13 +109,10 @@ NvStatus InitChannel(EscapeContext& context, Client& client, Object& object, Byt
   return context.machine.channels.Add(object.channel) ? NV_OK : NV_ERR_INSUFFICIENT_RESOURCES;
 }
 
-// NV0005_ALLOC_PARAMETERS. What the event is about is its parent (RM overwrites hSrcResource with it).
+// NV0005_ALLOC_PARAMETERS of NV01_EVENT_OS_EVENT: no table has the other classes of events, which are for the
+// kernel's own clients. What the event is about is its parent (RM overwrites hSrcResource with it).
 NvStatus InitEvent(Client& client, Object& object, Bytes params) {
   constexpr size_t kNotifyIndex = 12, kData = 16;
-  if (object.class_number == NV01_EVENT_KERNEL_CALLBACK ||
-      object.class_number == NV01_EVENT_KERNEL_CALLBACK_EX)
-    return NV_ERR_ILLEGAL_ACTION;  // for the kernel's own clients
-  if (object.class_number != NV01_EVENT_OS_EVENT) return NV_ERR_INVALID_CLASS;
   const uint32_t notify_index = params.U32(kNotifyIndex);
   EventListener listener;
   listener.to_interrupts = (notify_index & NV01_EVENT_NONSTALL_INTR) != 0;

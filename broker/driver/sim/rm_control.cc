@@ -85,13 +85,15 @@ NvStatus RmControl(EscapeContext& context, Bytes params) {
   Bytes control_params = segment == 0 ? Bytes() : Bytes(context.call.Bytes(segment));
   if (control_params.size() != size) return NV_ERR_INVALID_ARGUMENT;
 
-  const Answer* answer = FindAnswer(command);
+  const abi::Spec* spec = abi::FindControl(context.machine.table(), command);
+  const Answer* answer = spec == nullptr ? nullptr : FindAnswer(command);
+  if (answer != nullptr && answer->observed_size != 0 && size != answer->observed_size) answer = nullptr;
   if (answer == nullptr) {
     context.machine.unknowns.Report(NumberSpace::kControl, command, size);
     return NV_ERR_NOT_SUPPORTED;
   }
   if (!ObjectHasCommandsOf(*object, command >> 16)) return NV_ERR_NOT_SUPPORTED;
-  if (size != answer->size) return NV_ERR_INVALID_ARGUMENT;
+  if (size < spec->size || size > spec->size_max) return NV_ERR_INVALID_ARGUMENT;
   ControlContext control{context, *client, *object, segment, control_params};
   return Give(*answer, control);
 }

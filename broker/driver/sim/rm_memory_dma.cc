@@ -7,7 +7,7 @@ namespace {
 
 // NVOS46_PARAMETERS and NVOS47_PARAMETERS
 constexpr size_t kClient = 0, kDma = 8, kMemory = 12, kOffset = 16, kLength = 24, kFlags = 32,
-                 kDmaOffset = 40, kUnmapDmaOffset = 24;
+                 kUnmapDmaOffset = 24;
 
 // The virtual memory object that is mapped into, or null.
 Object* FindVirtual(Client& client, uint32_t handle) {
@@ -41,7 +41,8 @@ NvStatus RmMapMemoryDma(EscapeContext& context, Bytes params) {
   if (virtual_object == nullptr || object == nullptr) return NV_ERR_OBJECT_NOT_FOUND;
   if (object->memory == nullptr || object->memory->type == MemoryType::kVirtual) return NV_ERR_INVALID_OBJECT;
   const uint64_t length = params.U64(kLength);
-  uint64_t address = params.U64(kDmaOffset);
+  const size_t dma_offset = context.machine.layout().map_dma_offset;
+  uint64_t address = params.U64(dma_offset);
   NvStatus status = ChooseAddress(*virtual_object, params.U32(kFlags), length, &address);
   if (status != NV_OK) return status;
   AddressSpace& space = *virtual_object->address_space;
@@ -52,7 +53,7 @@ NvStatus RmMapMemoryDma(EscapeContext& context, Bytes params) {
     space.Unmap(address, length);
     return NV_ERR_INSUFFICIENT_RESOURCES;
   }
-  params.PutU64(kDmaOffset, address);
+  params.PutU64(dma_offset, address);
   return NV_OK;
 }
 
@@ -61,7 +62,8 @@ NvStatus RmUnmapMemoryDma(EscapeContext& context, Bytes params) {
   if (client == nullptr) return NV_ERR_INVALID_CLIENT;
   Object* virtual_object = FindVirtual(*client, params.U32(kDma));
   if (virtual_object == nullptr) return NV_ERR_OBJECT_NOT_FOUND;
-  return virtual_object->dma_mappings.Remove(params.U64(kUnmapDmaOffset)) ? NV_OK : NV_ERR_OBJECT_NOT_FOUND;
+  return virtual_object->dma_mappings.Remove(params.U64(kUnmapDmaOffset),
+                                             params.U64(context.machine.layout().unmap_dma_size));
 }
 
 }  // namespace nvshim::broker::sim

@@ -14,7 +14,7 @@
 #include "broker/driver/sim/machine.h"
 #include "broker/driver/sim/uvm.h"
 #include "broker/driver/sim/virtual_files.h"
-#include "proto/abi/spec.h"
+#include "broker/driver/table_for.h"
 
 namespace nvshim::broker {
 namespace {
@@ -25,14 +25,10 @@ using sim::File;
 // /proc/devices agree.
 constexpr uint32_t kUvmMajor = 510;
 
-// Whose layouts the simulated driver's answers are written in. There are tables for more versions.
-constexpr char kSimulatedVersion[] = "535.261.03";
-
 class SimDriverImpl final : public SimDriver {
  public:
   SimDriverImpl(const SimOptions& options, const sim::Profile& profile, const abi::Table& table)
-      : table_(table),
-        machine_(profile, options.gpu_count, options.driver_version, options.log, options.log_fault),
+      : machine_(profile, options.gpu_count, options.driver_version, table, options.log, options.log_fault),
         engine_(mutex_, machine_) {
     machine_.channels.launches.skip = options.skip_kernels;
     info_.version = options.driver_version;
@@ -113,7 +109,7 @@ class SimDriverImpl final : public SimDriver {
       case DeviceClass::kGpu:
         return sim::RunEscape(context);
       case DeviceClass::kUvm:
-        return sim::RunUvm(context, table_);
+        return sim::RunUvm(context);
       case DeviceClass::kUvmTools:
         return EINVAL;
     }
@@ -129,7 +125,6 @@ class SimDriverImpl final : public SimDriver {
     return true;
   }
 
-  const abi::Table& table_;
   DriverInfo info_;
   mutable sim::FairMutex mutex_;
   sim::Machine machine_;
@@ -143,14 +138,12 @@ absl::StatusOr<std::unique_ptr<SimDriver>> CreateSimDriver(const SimOptions& opt
   if (profile == nullptr)
     return absl::InvalidArgumentError(
         absl::StrCat("no GPU profile \"", options.gpu, "\"; known: ", sim::ProfileKeys()));
-  if (options.driver_version != kSimulatedVersion)
-    return absl::InvalidArgumentError(absl::StrCat("driver version \"", options.driver_version,
-                                                   "\" cannot be simulated; known: ", kSimulatedVersion));
-  const abi::Table* table = abi::FindTable(kSimulatedVersion);
+  const auto choice = TableFor(options.driver_version);
+  if (!choice.ok()) return choice.status();
   if (options.gpu_count == 0 || options.gpu_count > sim::kGpusMax)
     return absl::InvalidArgumentError(
         absl::StrCat("gpu_count ", options.gpu_count, " is not in 1..", sim::kGpusMax));
-  return std::make_unique<SimDriverImpl>(options, *profile, *table);
+  return std::make_unique<SimDriverImpl>(options, *profile, *choice->table);
 }
 
 }  // namespace nvshim::broker

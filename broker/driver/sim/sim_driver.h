@@ -18,8 +18,10 @@
 namespace nvshim::broker {
 
 struct SimOptions {
-  std::string gpu = "a100";                   // profile: a100, h100, h200, rtx4090
-  std::string driver_version = "535.261.03";  // what clients are told; must be that of their libraries
+  std::string gpu = "a100";  // profile: a100, h100, h200, rtx4090
+  // What clients are told: that of their libraries. How things are laid out says the table that
+  // abi::ChooseTable gives for it.
+  std::string driver_version = "535.261.03";
   bool skip_kernels =
       false;               // programs for the shader cores complete without effect, else stop their channel
   uint32_t gpu_count = 1;  // all of the same profile, minors from 0 on
@@ -47,7 +49,8 @@ class SimDriver : public Driver {
   virtual void AdoptHostFile(DriverFileId file, int fd) = 0;
 };
 
-// InvalidArgument, with the list of what is known, for an unknown profile or version.
+// With the list of what is known, InvalidArgument for an unknown profile and FailedPrecondition for a version
+// of a branch that has no table.
 absl::StatusOr<std::unique_ptr<SimDriver>> CreateSimDriver(const SimOptions& options);
 
 }  // namespace nvshim::broker

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "broker/driver/sim/limits.h"
+#include "proto/abi/spec.h"
 
 namespace nvshim::broker::sim {
 namespace {
@@ -206,6 +207,7 @@ constexpr UvmRequest kRequests[] = {
     {71, "UVM_POPULATE_PAGEABLE", "nobody asks: pageable memory is not accessible", PopulatePageable},
     {72, "UVM_VALIDATE_VA_RANGE", "libcuda: each mapping of the file", ValidateVaRange},
     {73, "UVM_CREATE_EXTERNAL_RANGE", "libcuda: each allocation", AddRange},
+    {80, "UVM_DISCARD", "from 580 on; what is discarded may as well be kept", nullptr, kGuess},
 };
 // clang-format on
 
@@ -227,11 +229,11 @@ NvStatus RunOnSpace(EscapeContext& context, Bytes params) {
 
 std::span<const UvmRequest> UvmRequests() { return kRequests; }
 
-int RunUvm(EscapeContext& context, const abi::Table& table) {
+int RunUvm(EscapeContext& context) {
   if (context.call.command == UVM_DEINITIALIZE)
     return 0;  // a no-op in the module too: the last close ends the space
   Bytes params(context.call.Bytes(0));
-  const abi::Spec* spec = abi::Find(table.uvm, context.call.command);
+  const abi::Spec* spec = abi::Find(context.machine.table().uvm, context.call.command);
   if (spec == nullptr) {
     context.machine.unknowns.Report(NumberSpace::kUvm, context.call.command,
                                     static_cast<uint32_t>(params.size()));

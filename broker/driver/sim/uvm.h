@@ -9,7 +9,6 @@
 
 #include "broker/driver/sim/escapes.h"
 #include "broker/driver/sim/uvm_space.h"
-#include "proto/abi/spec.h"
 
 namespace nvshim::broker::sim {
 
@@ -24,8 +23,8 @@ struct UvmRequest {
 
 std::span<const UvmRequest> UvmRequests();
 
-// Executes a request on a UVM file; returns its errno. `table` is that of the driver's version.
-int RunUvm(EscapeContext& context, const abi::Table& table);
+// Executes a request on a UVM file; returns its errno.
+int RunUvm(EscapeContext& context);
 
 }  // namespace nvshim::broker::sim
 
