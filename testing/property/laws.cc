@@ -14,12 +14,21 @@ bool HasNested(const abi::Spec& spec) {
   return spec.shape == abi::Shape::kControl || spec.shape == abi::Shape::kAlloc;
 }
 
+// Classes NV01_ROOT, NV01_ROOT_NON_PRIV, NV01_ROOT_CLIENT.
+bool MakesClient(const abi::Spec& spec, const DriverCall& call) {
+  if (spec.shape != abi::Shape::kAlloc) return false;
+  const uint32_t rm_class = Get<uint32_t>(call.Bytes(0), abi::nvos21::kClass);
+  return rm_class == 0x0 || rm_class == 0x1 || rm_class == 0x41;
+}
+
 }  // namespace
 
 const abi::Spec* CallLaws::SpecOf(DeviceClass device_class, const DriverCall& call) const {
-  return IsUvm(device_class)
-             ? abi::Find(table_.uvm, call.command)
-             : abi::Find(table_.escapes, abi::IocNumber(call.command), abi::IocSize(call.command));
+  if (IsUvm(device_class)) return abi::Find(table_.uvm, call.command);
+  const uint32_t number = abi::IocNumber(call.command);
+  const abi::Spec* first = abi::Find(table_.escapes, number);
+  const bool is_array = first != nullptr && first->shape == abi::Shape::kArray;
+  return is_array ? first : abi::Find(table_.escapes, number, abi::IocSize(call.command));
 }
 
 const abi::Spec* CallLaws::NestedOf(const abi::Spec& spec, const DriverCall& call) const {
@@ -34,11 +43,12 @@ bool CallLaws::Passes(const abi::Spec& spec) const {
 }
 
 std::string CallLaws::Foreign(const abi::Spec& spec, const DriverCall& call, uint32_t segment,
-                              const IsOwnClient& is_own) const {
+                              bool may_be_none, const IsOwnClient& is_own) {
   const std::string at = std::string(spec.name) + ": ";
   const auto bytes = call.Bytes(segment);
   for (uint16_t offset : spec.clients) {
     const uint32_t handle = Get<uint32_t>(bytes, offset);
+    if (handle == 0 && !may_be_none) return at + "in the name of no client";
     if (handle != 0 && !is_own(handle))
       return at + "client " + std::to_string(handle) + " is not this guest's";
   }
@@ -53,9 +63,11 @@ std::string CallLaws::Foreign(const abi::Spec& spec, const DriverCall& call, uin
 std::string CallLaws::WrongAtDriver(DeviceClass device_class, const DriverCall& call,
                                     const IsOwnClient& is_own) const {
   const abi::Spec* spec = SpecOf(device_class, call);
-  if (spec == nullptr || call.segments.empty()) return "";
+  if (spec == nullptr) return "a call that is in no table";
+  if (call.segments.empty()) return "";
   if (!Passes(*spec)) return std::string(spec->name) + ": the policy does not let it pass";
-  if (std::string problem = Foreign(*spec, call, 0, is_own); !problem.empty()) return problem;
+  const bool may_be_none = IsUvm(device_class) || MakesClient(*spec, call);
+  if (std::string problem = Foreign(*spec, call, 0, may_be_none, is_own); !problem.empty()) return problem;
   if (!HasNested(*spec)) return "";
   if (Get<uint64_t>(call.Bytes(0), abi::nvos54::kParams) != 0)
     return "a pointer to parameters of the guest's";
@@ -63,7 +75,7 @@ std::string CallLaws::WrongAtDriver(DeviceClass device_class, const DriverCall& 
   if (nested == nullptr) return "a control or a class that is in no table";
   if (!Passes(*nested)) return std::string(nested->name) + ": the policy does not let it pass";
   const uint32_t params = call.Child(0, abi::nvos54::kParams);
-  return params == 0 ? "" : Foreign(*nested, call, params, is_own);
+  return params == 0 ? "" : Foreign(*nested, call, params, true, is_own);
 }
 
 std::string CallLaws::Changed(const abi::Spec& spec, const DriverCall& asked, const DriverCall& answered,

@@ -25,9 +25,12 @@ class CallLaws {
 
   // The spec of a call on a file of `device_class`; null for one that is in no table.
   const abi::Spec* SpecOf(DeviceClass device_class, const DriverCall& call) const;
+  // That of the control or class which a call of `spec` names; null for one that is in no table.
+  const abi::Spec* NestedOf(const abi::Spec& spec, const DriverCall& call) const;
 
-  // "" when the policy lets the call pass, every client handle in it is the guest's own, and neither a
-  // pointer nor the number of a descriptor of the guest's is left in its bytes; else what is wrong.
+  // "" when the policy lets the call pass, every client handle in it is the guest's own, one is there where
+  // RM asks in a client's name, and neither a pointer nor the number of a descriptor of the guest's is left
+  // in its bytes; else what is wrong.
   std::string WrongAtDriver(DeviceClass device_class, const DriverCall& call,
                             const IsOwnClient& is_own) const;
 
@@ -37,10 +40,9 @@ class CallLaws {
                             const DriverCall& answered) const;
 
  private:
-  const abi::Spec* NestedOf(const abi::Spec& spec, const DriverCall& call) const;
   bool Passes(const abi::Spec& spec) const;
-  std::string Foreign(const abi::Spec& spec, const DriverCall& call, uint32_t segment,
-                      const IsOwnClient& is_own) const;
+  static std::string Foreign(const abi::Spec& spec, const DriverCall& call, uint32_t segment,
+                             bool may_be_none, const IsOwnClient& is_own);
   static std::string Changed(const abi::Spec& spec, const DriverCall& asked, const DriverCall& answered,
                              uint32_t segment);
 

@@ -149,6 +149,7 @@ void BareWorker::Do(GuestId guest, DriverClose& action) {
   Expect(owner != nullptr && *owner == guest, "closes another guest's file, or one twice");
   owners_.erase(action.file);
   driver_->Close(action.file);
+  ClosedAtDriver(action.file);
 }
 
 void BareWorker::Do(GuestId guest, ReplyOpen& action) {

@@ -79,6 +79,7 @@ class BareWorker {
   virtual void Opened(const broker::ReplyOpen& /*reply*/) {}
   virtual void Answered(const broker::ReplyIoctl& /*reply*/) {}
   virtual void Closed(broker::GuestId /*guest*/, broker::FileId /*file*/) {}
+  virtual void ClosedAtDriver(broker::DriverFileId /*file*/) {}
   virtual void Signalled(broker::GuestId /*guest*/, broker::FileId /*file*/) {}
   // Every action, before it is carried out.
   virtual void Note(const broker::Action& /*action*/) {}

@@ -101,6 +101,7 @@ void SimWorld::LetGo(const FileKey& key, ProcessId process) {
 void SimWorld::HangUpSoon(const FileKey& key) {
   clock_.After(Soon(kNewsNs), [this, key] {
     Note(Name(key.first) + " hangs up file " + std::to_string(static_cast<uint32_t>(key.second)));
+    if (const auto file = files_.find(key); file != files_.end()) file->second.hung_up = true;
     Step(FileHungUp{key.first, key.second});
     LeaveIfEmpty(key.first);
   });
@@ -130,6 +131,7 @@ void SimWorld::PassOn(const FileKey& key) {
   if (file == files_.end() || file->second.holders.empty()) return;
   for (const auto& [one, process] : processes_) {
     if (one.first != key.first || !file->second.holders.insert(one.second).second) continue;
+    file->second.ever_held.insert(one.second);
     Note(Name(one) + " gets file " + std::to_string(static_cast<uint32_t>(key.second)));
     claims_[key].push_back(one.second);
     clock_.After(Soon(kNewsNs), [this, key] { Drain(key.first, key.second); });
@@ -148,10 +150,10 @@ void SimWorld::Drain(GuestId guest, FileId file) {
 void SimWorld::SomethingIsSignalled() {
   if (ending_) return;
   clock_.After(Soon(kSignalNs), [this] { SomethingIsSignalled(); });
-  if (nodes_.empty()) return;
-  // Now and then one that is closed by now.
-  const DriverFileId file = SomeOf(random_, nodes_)->first;
-  if (OwnerOf(file) == nullptr) nodes_.erase(file);
+  // Now and then one that is closed by now, or never was.
+  const auto open = static_cast<uint32_t>(books_.files());
+  const DriverFileId file =
+      open == 0 || random_.OneIn(8) ? 1 + random_.Below(256) : books_.FileAt(random_.Below(open));
   Note("the driver tells of file " + std::to_string(file));
   Step(FileSignalled{file});
 }

@@ -16,11 +16,14 @@
 
 namespace nvshim::testing {
 
+inline constexpr uint32_t kReadWrite = 2;  // O_RDWR
+
 // A call as a guest makes it.
 struct Call {
   bool opens = false;
   broker::DeviceClass device_class = broker::DeviceClass::kCtl;  // to open, or of `file`
   uint32_t minor = 0;                                            // to open
+  uint32_t flags = kReadWrite;                                   // to open with
   broker::FileId file = broker::FileId::kNone;
   broker::DriverCall call;
   std::vector<broker::FileReferenceUntrusted> files;

@@ -28,7 +28,8 @@ SimWorld::SimWorld(uint64_t seed, std::unique_ptr<SimDriver> driver)
       driver_(std::move(driver)),
       policy_(PolicyOf(seed)),
       laws_(TableOfWorld(), VerdictsOf(policy_, TableOfWorld())),
-      random_(seed) {
+      random_(seed),
+      books_(laws_) {
   Note(std::string("policy ") + kPolicySetNames[static_cast<size_t>(policy_)]);
   SomebodyComes();
   SomebodyGoes();

@@ -31,6 +31,7 @@
 #include "testing/property/policy_sets.h"
 #include "testing/sim_world/bare_worker.h"
 #include "testing/sim_world/clock.h"
+#include "testing/sim_world/driver_books.h"
 #include "testing/sim_world/guest_region.h"
 #include "testing/sim_world/program.h"
 #include "testing/sim_world/trace.h"
@@ -86,9 +87,11 @@ class SimWorld final : private BareWorker {
   };
   // A placeholder as its guest has it.
   struct OpenFile {
-    broker::DeviceClass device_class;
+    broker::DeviceClass device_class{};
     std::set<broker::ProcessId> holders;
-    std::vector<uint32_t> clients;  // that were made on it
+    std::set<broker::ProcessId> ever_held;
+    std::vector<uint32_t> clients = {};  // that were made on it
+    bool hung_up = false;                // and the worker knows
   };
   using FileKey = std::pair<broker::GuestId, broker::FileId>;
   using LaneKey = std::pair<ProcessKey, uint32_t>;
@@ -140,10 +143,12 @@ class SimWorld final : private BareWorker {
   void Opened(const broker::ReplyOpen& reply) override;
   void Answered(const broker::ReplyIoctl& reply) override;
   void Closed(broker::GuestId guest, broker::FileId file) override;
+  void ClosedAtDriver(broker::DriverFileId file) override;
+  void ExpectHeld(const broker::DriverIoctl& ioctl, broker::DriverFileId file);
   void FinishOpen(const broker::DriverOpen& open);
+  void Return(broker::DriverIoctl& ioctl, int error);
   int Execute(broker::DriverIoctl& ioctl);
   int FailWithStatus(broker::DriverIoctl& ioctl);
-  void LearnClient(const broker::DriverIoctl& ioctl);
   void Fail(const broker::CallToken& token);
   void Account(Tenant& tenant, const Call& asked, const broker::ReplyIoctl& reply);
 
@@ -164,8 +169,10 @@ class SimWorld final : private BareWorker {
   std::map<FileKey, std::vector<broker::ProcessId>> claims_;  // written, and not read by the worker
   std::map<LaneKey, Call> asked_;                             // of honest guests, until it is answered
   std::map<LaneKey, uint64_t> asked_bytes_;                   // of memory, with the driver
-  std::map<broker::DriverFileId, broker::DeviceClass> nodes_;
-  std::map<uint32_t, broker::GuestId> real_clients_;
+  DriverBooks books_;
+  broker::DriverFileId last_opened_ = 0;
+  std::map<broker::DriverFileId, FileKey> placeholder_of_;
+  bool serving_ = false;  // what the core wants now, it wants because of a frame
   uint32_t last_guest_ = 0, last_process_ = 0, last_sequence_ = 0;
 };
 

@@ -105,6 +105,7 @@ void SimWorld::ActWild(const ProcessKey& key, uint32_t lane) {
     call.device_class = static_cast<broker::DeviceClass>(
         random_.OneIn(10) ? random_.Below(7) : 1 + random_.Below(2) * random_.Below(3));
     call.minor = random_.OneIn(10) ? random_.Below(3) : 0;
+    call.flags = random_.OneIn(4) ? random_.Below(1 << 24) : kReadWrite;
     return Publish(key, lane, std::move(call));
   }
   call.device_class = open->second.device_class;
@@ -135,7 +136,7 @@ void SimWorld::Publish(const ProcessKey& key, uint32_t lane, Call call) {
     OpenRequest request;
     request.set_device_class(static_cast<::nvshim::DeviceClass>(call.device_class));
     request.set_minor(call.minor);
-    request.set_open_flags(2);  // O_RDWR
+    request.set_open_flags(call.flags);
     header.kind = wire::kFrameKindOpen;
     body = request.SerializeAsString();
   } else {

@@ -24,13 +24,10 @@ constexpr uint32_t kTroubles[] = {0x0f, 0x1a, 0x51, 0x65};
 // Controls whose answer is the time, and where it stands: from there on all of it.
 constexpr uint32_t kGetTime = 0x20800403, kTimeCorrelation = 0x20800406;
 
-constexpr uint32_t kMemorySizeOffset = 64;  // of NV_MEMORY_ALLOCATION_PARAMS
+// What of a guest's flags may reach an open of the broker's: O_ACCMODE and O_NONBLOCK.
+constexpr uint32_t kOpenFlags = 3 | 04000;
 
-bool MakesClient(const DriverCall& call) {
-  if (!abi::IsEscape(call.command, kAlloc) || call.segments.empty()) return false;
-  const uint32_t rm_class = Get<uint32_t>(call.Bytes(0), abi::nvos21::kClass);
-  return rm_class == 0 || rm_class == 1 || rm_class == kClientClass;
-}
+constexpr uint32_t kMemorySizeOffset = 64;  // of NV_MEMORY_ALLOCATION_PARAMS
 
 // Of an honest program's call.
 uint64_t MemoryAskedBytes(const DriverCall& call) {
@@ -56,7 +53,9 @@ void SimWorld::TakeTurn(const ProcessKey& key) {
       if (thread != nullptr)
         thread->over_quota = used_bytes + MemoryAskedBytes(asked->second.call) > tenant.quota_bytes;
     }
+    serving_ = true;
     ServeLane(*port, lane);
+    serving_ = false;
   }
   if (!port->broken) return;
   ++tally_.broken;
@@ -80,6 +79,8 @@ bool SimWorld::HandOver(const CallToken& token) {
 // ---- The driver ----
 
 void SimWorld::Carry(DriverOpen& open) {
+  Expect((open.flags & ~kOpenFlags) == 0, "flags of the guest's choice for an open of the broker's");
+  Expect(open.node.minor == 0, "a GPU that guests do not see");
   if (!random_.OneIn(kOneLateIn)) return FinishOpen(open);
   ++tally_.late;
   clock_.After(Soon(kLatencyNs), [this, open] {
@@ -94,39 +95,45 @@ void SimWorld::FinishOpen(const DriverOpen& open) {
     return Step(DriverOpened{open.token, {EMFILE, 0}});
   }
   const OpenResult result = OpenDriverFile(open);
-  if (result.error == 0) nodes_[result.file] = open.node.device_class;
+  if (result.error == 0) books_.Opened(result.file, open.node.device_class);
+  last_opened_ = result.file;
   Step(DriverOpened{open.token, result});
 }
 
+// The process has or had a descriptor of the file, and its guest had not let go of it when it asked.
+void SimWorld::ExpectHeld(const DriverIoctl& ioctl, DriverFileId file) {
+  const auto placeholder = placeholder_of_.find(file);
+  if (placeholder == placeholder_of_.end()) return;  // the fresh file of a mapping
+  const OpenFile& open = files_[placeholder->second];
+  Expect(open.ever_held.contains(ioctl.token.process), "a file that another process has");
+  Expect(!serving_ || !open.hung_up, "a file that its guest has closed");
+}
+
 void SimWorld::Carry(DriverIoctl& ioctl) {
-  const std::string problem = laws_.WrongAtDriver(nodes_[ioctl.file], ioctl.call, [&](uint32_t real_handle) {
-    const auto it = real_clients_.find(real_handle);
-    return it != real_clients_.end() && it->second == ioctl.token.guest;
-  });
-  if (!problem.empty()) return Break(problem);
+  if (const std::string problem = books_.WrongIn(ioctl); !problem.empty()) return Break(problem);
+  ExpectHeld(ioctl, ioctl.file);
+  for (const CallFile& file : ioctl.call.files) ExpectHeld(ioctl, file.file);
   if (Tenant& tenant = tenants_[ioctl.token.guest]; !tenant.wild) {
     const uint64_t asked_bytes = MemoryAskedBytes(ioctl.call);
     asked_bytes_[{{ioctl.token.guest, ioctl.token.process}, ioctl.token.lane}] = asked_bytes;
     tenant.in_flight_bytes += asked_bytes;
   }
-  if (!ioctl.may_block && !random_.OneIn(kOneLateIn)) {
-    const int error = Execute(ioctl);
-    return Step(DriverReturned{ioctl.token, error, std::move(ioctl.call)});
-  }
+  if (!ioctl.may_block && !random_.OneIn(kOneLateIn)) return Return(ioctl, Execute(ioctl));
   // It takes effect at its beginning or at its end, and other calls in between.
   ++tally_.late;
-  if (random_.OneIn(2)) {
-    const int error = Execute(ioctl);
-    return clock_.After(Soon(kLatencyNs), [this, ioctl, error] {
-      Step(DriverReturned{ioctl.token, error, ioctl.call});
-      LeaveIfEmpty(ioctl.token.guest);
-    });
-  }
-  clock_.After(Soon(kLatencyNs), [this, ioctl]() mutable {
-    const int error = Execute(ioctl);
-    Step(DriverReturned{ioctl.token, error, std::move(ioctl.call)});
-    LeaveIfEmpty(ioctl.token.guest);
+  const bool at_end = random_.OneIn(2);
+  const int error = at_end ? 0 : Execute(ioctl);
+  clock_.After(Soon(kLatencyNs), [this, ioctl, at_end, error]() mutable {
+    const GuestId guest = ioctl.token.guest;
+    Return(ioctl, at_end ? Execute(ioctl) : error);
+    LeaveIfEmpty(guest);
   });
+}
+
+void SimWorld::Return(DriverIoctl& ioctl, int error) {
+  books_.Returns(ioctl, error);
+  books_.LeaveTraces(ioctl);
+  Step(DriverReturned{ioctl.token, error, std::move(ioctl.call)});
 }
 
 int SimWorld::Execute(DriverIoctl& ioctl) {
@@ -138,7 +145,6 @@ int SimWorld::Execute(DriverIoctl& ioctl) {
   if (fault == 0) return EIO;
   if (fault == 1) return FailWithStatus(ioctl);
   const int error = driver().Ioctl(ioctl.file, ioctl.call);
-  LearnClient(ioctl);
   if (abi::IsEscape(ioctl.call.command, kControl) && ioctl.call.segments.size() > 1) {
     const uint32_t cmd = Get<uint32_t>(ioctl.call.Bytes(0), abi::nvos54::kCmd);
     const auto params = ioctl.call.Bytes(1);
@@ -152,20 +158,12 @@ int SimWorld::Execute(DriverIoctl& ioctl) {
 
 // All that a driver may write behind pointers is overwritten. Returns the errno.
 int SimWorld::FailWithStatus(DriverIoctl& ioctl) {
-  const abi::Spec* spec = laws_.SpecOf(nodes_[ioctl.file], ioctl.call);
+  const abi::Spec* spec = books_.SpecOf(ioctl);
   if (spec == nullptr || spec->status_offset == abi::kNone) return EIO;
   for (uint32_t i = 1; i < ioctl.call.segments.size(); ++i)
     std::fill(ioctl.call.Bytes(i).begin(), ioctl.call.Bytes(i).end(), 0xab);
   Put<uint32_t>(ioctl.call.Bytes(0), spec->status_offset, kTroubles[random_.Below(std::size(kTroubles))]);
   return 0;
-}
-
-// Whose the driver's client is; its numbers may come again.
-void SimWorld::LearnClient(const DriverIoctl& ioctl) {
-  if (!MakesClient(ioctl.call)) return;
-  const abi::Spec* spec = laws_.SpecOf(nodes_[ioctl.file], ioctl.call);
-  if (spec == nullptr || Get<uint32_t>(ioctl.call.Bytes(0), spec->status_offset) != 0) return;
-  real_clients_[Get<uint32_t>(ioctl.call.Bytes(0), abi::nvos21::kObjectNew)] = ioctl.token.guest;
 }
 
 // ---- Replies, and what guests know by them ----
@@ -175,7 +173,8 @@ void SimWorld::Opened(const ReplyOpen& reply) {
   asked_.erase({key, reply.token.lane});
   if (reply.error == 0) {
     OpenFile& file = files_[{reply.token.guest, reply.file}];
-    file = {reply.node.device_class, {}, {}};
+    file = {reply.node.device_class, {}, {key.second}};
+    placeholder_of_[last_opened_] = {reply.token.guest, reply.file};
     // The descriptor dies with the socket that it lies in.
     if (Find(key) != nullptr)
       file.holders.insert(key.second);
@@ -230,6 +229,11 @@ void SimWorld::Account(Tenant& tenant, const Call& asked, const ReplyIoctl& repl
       tenant.clients[client].memory_bytes.erase(object);
     }
   }
+}
+
+void SimWorld::ClosedAtDriver(DriverFileId file) {
+  books_.Closed(file);
+  placeholder_of_.erase(file);
 }
 
 void SimWorld::Closed(GuestId guest, FileId file) {
