@@ -72,11 +72,14 @@ bool BareWorker::ServeLane(ProcessPort& port, uint32_t lane) {
   OpenRequested open;
   if (result == ServerLane::Result::kCorrupt) {
     port.broken = true;
-  } else if (frame_.header.kind == wire::kFrameKindOpen && codec_.DecodeOpen(frame_, token, &open)) {
+  } else if (frame_.header.kind == wire::kFrameKindOpen && DecodeOpen(frame_, token, &open)) {
+    port.lanes[lane].Finish();
     Await(token, open.sequence);
     Step(open);
   } else if (frame_.header.kind == wire::kFrameKindIoctl &&
-             codec_.DecodeIoctl(frame_, token, port.transport->region(), &request_, &port.places[lane])) {
+             DecodeIoctl(frame_, port.lanes[lane], token, port.transport->region(), &request_,
+                         &port.places[lane])) {
+    port.lanes[lane].Finish();
     if (!core_.Holds(port.guest, port.process, request_.file_id_untrusted))
       Drain(port.guest, static_cast<FileId>(request_.file_id_untrusted));
     for (const FileReferenceUntrusted& file : request_.files_untrusted)
@@ -164,7 +167,7 @@ void BareWorker::Do(GuestId guest, ReplyOpen& action) {
       action.file = FileId::kNone;
     }
   }
-  if (port != nullptr && !codec_.Reply(port->lanes[action.token.lane], action)) port->broken = true;
+  if (port != nullptr && !WriteReply(port->lanes[action.token.lane], action)) port->broken = true;
   Opened(action);
 }
 
@@ -180,7 +183,7 @@ void BareWorker::Do(GuestId guest, ReplyIoctl& action) {
       if (mapped.error == 0) close(mapped.fd);
       if (mapped.error == 0 && HandOver(action.token)) sent = SentFile::kFile;
     }
-    if (!codec_.Reply(port->lanes[lane], port->transport->region(), action, port->places[lane], sent))
+    if (!WriteReply(port->lanes[lane], port->transport->region(), action, port->places[lane], sent))
       port->broken = true;
   }
   Answered(action);

@@ -112,7 +112,6 @@ class BareWorker {
 
   broker::Driver* driver_;
   broker::Core core_;
-  broker::FrameCodec codec_;
   std::map<ProcessKey, std::unique_ptr<broker::ProcessPort>> ports_;
   std::map<TokenKey, uint32_t> awaited_;                    // sequence
   std::map<broker::DriverFileId, broker::GuestId> owners_;  // of open driver files

@@ -26,7 +26,6 @@
 #include <vector>
 
 #include "broker/driver/sim/sim_driver.h"
-#include "proto/frame.pb.h"
 #include "testing/property/laws.h"
 #include "testing/property/policy_sets.h"
 #include "testing/sim_world/bare_worker.h"
@@ -62,6 +61,7 @@ class SimWorld final : private BareWorker {
   };
   struct Thread {
     std::vector<Asked> asked;  // and not answered: an honest thread asks once at a time
+    bool overlaps = false;     // it has asked before it was answered: the bytes may be those of another call
     bool failed = false;       // the driver was made to fail
     bool over_quota = false;   // it asks for more memory than its guest has left
     Program program;           // of an honest guest
@@ -127,9 +127,9 @@ class SimWorld final : private BareWorker {
   void PublishNonsense(Process& process, uint32_t lane);
   void Scribble(Process& process);
   void TakeReply(const ProcessKey& key, uint32_t lane);
-  void Take(const ProcessKey& key, Thread& thread, const Call& asked, const GuestRegion::Reply& reply);
-  void ReadSegments(const Process& process, const IoctlReply& reply, const std::string& payload,
-                    Answer* answer);
+  void Take(const ProcessKey& key, uint32_t lane, const Call& asked, const GuestRegion::Reply& reply);
+  void ReadSegments(const Process& process, uint32_t lane, const std::string& payload,
+                    broker::DriverCall* call);
   broker::FileId SomeFile(const ProcessKey& key);
   Process* Find(const ProcessKey& key);
   Thread* ThreadOf(const broker::CallToken& token);

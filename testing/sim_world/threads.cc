@@ -1,7 +1,8 @@
 // What the threads of guests do on their lanes.
 #include <algorithm>
 #include <cstring>
-#include <iterator>
+#include <optional>
+#include <utility>
 
 #include "proto/frame.pb.h"
 #include "testing/sim_world/sim_world.h"
@@ -18,6 +19,15 @@ constexpr uint32_t kThinkNs = 10'000, kWakeNs = 5'000;
 // From here on segments of a frame go through the region's pool, in the part of it that is the lane's.
 constexpr uint32_t kPoolFromBytes = 2048;
 constexpr uint32_t kPoolPerLaneBytes = wire::kPoolSizeBytes / GuestRegion::kLanes;
+
+// Where the lane's part of the pool begins.
+uint32_t PoolOf(uint32_t lane) { return lane * kPoolPerLaneBytes; }
+
+// The place in the pool of a segment, from `*at` on; nothing when it goes with the frame.
+std::optional<uint32_t> TakePool(uint32_t lane, uint32_t size_bytes, uint32_t* at) {
+  if (size_bytes < kPoolFromBytes || *at + wire::AlignUp8(size_bytes) > PoolOf(lane + 1)) return std::nullopt;
+  return std::exchange(*at, *at + wire::AlignUp8(size_bytes));
+}
 
 // Whether the worker takes such a frame: every pointer lies inside its parent.
 bool IsFramed(const DriverCall& call) {
@@ -142,7 +152,7 @@ void SimWorld::Publish(const ProcessKey& key, uint32_t lane, Call call) {
   } else {
     IoctlRequest request;
     request.set_command(call.call.command);
-    uint32_t pool_at = lane * kPoolPerLaneBytes;
+    uint32_t pool_at = PoolOf(lane);
     for (uint32_t i = 0; i < call.call.segments.size(); ++i) {
       const CallSegment& one = call.call.segments[i];
       const auto bytes = call.call.Bytes(i);
@@ -150,10 +160,9 @@ void SimWorld::Publish(const ProcessKey& key, uint32_t lane, Call call) {
       segment->set_size_bytes(one.size_bytes);
       segment->set_parent(one.parent);
       segment->set_pointer_offset(one.pointer_offset);
-      if (one.size_bytes >= kPoolFromBytes && pool_at + one.size_bytes <= (lane + 1) * kPoolPerLaneBytes) {
-        segment->set_pool_offset_plus_one(pool_at + 1);
-        std::copy(bytes.begin(), bytes.end(), wire::PoolOf(process.region->base()) + pool_at);
-        pool_at += wire::AlignUp8(one.size_bytes);
+      if (const auto in_pool = TakePool(lane, one.size_bytes, &pool_at)) {
+        segment->set_pool_offset_plus_one(*in_pool + 1);
+        std::copy(bytes.begin(), bytes.end(), wire::PoolOf(process.region->base()) + *in_pool);
       } else {
         payload.insert(payload.end(), bytes.begin(), bytes.end());
         payload.resize(wire::AlignUp8(static_cast<uint32_t>(payload.size())));
@@ -176,6 +185,7 @@ void SimWorld::Publish(const ProcessKey& key, uint32_t lane, Call call) {
        " on file " + std::to_string(static_cast<uint32_t>(call.file)) + ", number " +
        std::to_string(header.sequence));
   if (!tenants_[key.first].wild) asked_[{key, lane}] = call;
+  thread.overlaps = !thread.asked.empty();
   thread.asked.push_back({header.sequence, std::move(call)});
   thread.failed = thread.over_quota = false;
   if (std::exchange(process.turn_is_due, true)) return;
@@ -222,11 +232,12 @@ void SimWorld::TakeReply(const ProcessKey& key, uint32_t lane) {
   if (asked == thread.asked.end()) return Break("an answer to nothing that was asked");
   const Call call = std::move(asked->call);
   thread.asked.erase(thread.asked.begin(), asked + 1);
-  Take(key, thread, call, *reply);
+  if (!thread.overlaps) Take(key, lane, call, *reply);
 }
 
-void SimWorld::Take(const ProcessKey& key, Thread& thread, const Call& asked,
+void SimWorld::Take(const ProcessKey& key, uint32_t lane, const Call& asked,
                     const GuestRegion::Reply& reply) {
+  Thread& thread = Find(key)->threads[lane];
   Answer answer;
   answer.call = asked.call;
   if (asked.opens) {
@@ -241,8 +252,8 @@ void SimWorld::Take(const ProcessKey& key, Thread& thread, const Call& asked,
            "no IoctlReply");
     answer.error = ioctl.error();
     answer.with_fd = ioctl.fds() != 0;
-    answer.with_segments = ioctl.segments_size() != 0;
-    ReadSegments(*Find(key), ioctl, reply.payload, &answer);
+    answer.with_segments = ioctl.copied_out();
+    if (answer.with_segments) ReadSegments(*Find(key), lane, reply.payload, &answer.call);
     if (!problem_.empty()) return;
     if (answer.with_segments) {
       const std::string problem = laws_.WrongInAnswer(asked.device_class, asked.call, answer.call);
@@ -256,24 +267,22 @@ void SimWorld::Take(const ProcessKey& key, Thread& thread, const Call& asked,
   if (!problem.empty()) Break(problem);
 }
 
-// The bytes of an answer, from the frame and the pool, into those of the request.
-void SimWorld::ReadSegments(const Process& process, const IoctlReply& reply, const std::string& payload,
-                            Answer* answer) {
-  const auto count = static_cast<uint32_t>(reply.segments_size());
-  if (count == 0) return;
-  if (count != answer->call.segments.size()) return Break("an answer laid out otherwise than the request");
-  size_t at = 0;
-  for (uint32_t i = 0; i < count; ++i) {
-    const auto to = answer->call.Bytes(i);
-    const Segment& segment = reply.segments(static_cast<int>(i));
-    const uint32_t in_pool = segment.pool_offset_plus_one();
-    if (segment.size_bytes() != to.size() || (in_pool == 0 && at + to.size() > payload.size()))
-      return Break("an answer of another size than the request");
-    const void* from = in_pool == 0 ? static_cast<const void*>(payload.data() + at)
-                                    : wire::PoolOf(process.region->base()) + in_pool - 1;
-    std::memcpy(to.data(), from, to.size());
-    if (in_pool == 0) at += wire::AlignUp8(segment.size_bytes());
+// The bytes of an answer, from the places where those of the request lay.
+void SimWorld::ReadSegments(const Process& process, uint32_t lane, const std::string& payload,
+                            DriverCall* call) {
+  uint32_t at = 0, pool_at = PoolOf(lane);
+  for (uint32_t i = 0; i < call->segments.size(); ++i) {
+    const auto to = call->Bytes(i);
+    const auto size_bytes = static_cast<uint32_t>(to.size());
+    if (const auto in_pool = TakePool(lane, size_bytes, &pool_at)) {
+      std::memcpy(to.data(), wire::PoolOf(process.region->base()) + *in_pool, size_bytes);
+      continue;
+    }
+    if (at + wire::AlignUp8(size_bytes) > payload.size()) return Break("an answer shorter than the request");
+    std::memcpy(to.data(), payload.data() + at, size_bytes);
+    at += wire::AlignUp8(size_bytes);
   }
+  Expect(at == payload.size(), "an answer longer than the request");
 }
 
 }  // namespace nvshim::testing
