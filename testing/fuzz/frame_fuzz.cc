@@ -75,18 +75,18 @@ void Operate(World& world, Input& input) {
   const uint8_t operation = input.Byte();
   const uint32_t guest = operation & 1;
   GuestSide& side = world.side(guest);
-  if (side.gone) return;
+  if (side.gone()) return;
   const uint32_t lane = input.Byte() % kFuzzedLanes;
   switch (operation >> 1 & 7) {
     case 0: {
       const uint64_t at = input.Word() % (wire::kRegionSizeBytes - 256);
       const auto bytes = input.Bytes(input.Byte());
-      std::copy(bytes.begin(), bytes.end(), side.base + at);
+      std::copy(bytes.begin(), bytes.end(), side.base() + at);
       break;
     }
     case 1: {
       const uint32_t word = input.Byte() % 5;
-      wire::LaneHeader* header = wire::LaneOf(side.base, lane);
+      wire::LaneHeader* header = wire::LaneOf(side.base(), lane);
       std::atomic<uint32_t>* words[] = {&header->request_tail, &header->request_head, &header->response_tail,
                                         &header->response_head, &header->guest_waiting};
       words[word]->store(input.Word());

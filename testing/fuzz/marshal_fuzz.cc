@@ -55,10 +55,13 @@ class Program {
   }
 
  private:
-  // Mostly a call of the table; else any number, with any size.
+  // Mostly a call of the table; else any number, with any size, but no wrapper: of those see GatherWrapped.
   uint32_t EscapeCommand() {
     const uint8_t odd = input_.Byte();
-    if (odd == 0) return input_.Word();
+    if (odd == 0) {
+      const uint32_t any = input_.Word();
+      return abi::IsEscape(any, kXfer) ? 0 : any;
+    }
     const abi::Spec& spec = table_.escapes[input_.Byte() % table_.escapes.size];
     const uint32_t count = spec.shape == abi::Shape::kArray ? odd % 16 : 1;
     return abi::EscapeCommand(spec.number, odd < 8 ? input_.Byte() : spec.size * count);

@@ -84,7 +84,7 @@ void Overwrite(GuestSide& side, Input& input) {
   const uint64_t at = Place(input);
   const auto bytes = input.Bytes(input.Byte() % 64);
   const uint64_t room = wire::kRegionSizeBytes - at;
-  std::copy_n(bytes.begin(), std::min<uint64_t>(bytes.size(), room), side.base + at);
+  std::copy_n(bytes.begin(), std::min<uint64_t>(bytes.size(), room), side.base() + at);
 }
 
 void Run(Input& input) {
@@ -94,13 +94,13 @@ void Run(Input& input) {
   PublishAlloc(world, 0, 0, 0x41, 4);
   world.Serve(0, 0);
   GuestSide& side = world.side(0);
-  while (!input.empty() && !side.gone) {
+  while (!input.empty() && !side.gone()) {
     PublishOpen(world, 0);
     PublishControl(world, 1, 0);
     PublishControl(world, 2, 64);
     PublishAlloc(world, 3, kFirstClient, 0x80, 56);
     for (uint32_t i = 0, n = 1 + input.Byte() % 8; i < n; ++i) Overwrite(side, input);
-    const uint64_t pending = side.region.lanes_pending().exchange(0);
+    const uint64_t pending = side.port->TakePending();
     for (uint32_t lane = 0; lane < kFuzzedLanes; ++lane)
       if ((pending >> lane & 1) != 0) world.Serve(0, lane);
     for (uint32_t lane = 0; lane < kFuzzedLanes; ++lane) world.Serve(0, lane);

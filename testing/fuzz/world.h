@@ -1,44 +1,38 @@
-// What a worker does for two guests, without its sockets and in one thread, so that an input always does the
-// same: lanes, framing, codec, core and simulated driver. Aborts, which is what fuzzers look for, when a
-// frame that was taken has not one reply, or when something is left of guests that are gone.
+// Two guests of a bare worker (testing/sim_world) over the simulated driver, each with one process. The
+// driver answers at once, so that an input always does the same. Aborts, which is what fuzzers look for, when
+// a law of the worker's is broken, or when something is left of guests that are gone.
 #ifndef TESTING_FUZZ_WORLD_H_
 #define TESTING_FUZZ_WORLD_H_
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "broker/core/core.h"
 #include "broker/driver/sim/sim_driver.h"
-#include "broker/io/frame_codec.h"
-#include "broker/io/region.h"
-#include "broker/io/server_lane.h"
+#include "testing/sim_world/bare_worker.h"
+#include "testing/sim_world/guest_region.h"
 
 namespace nvshim::testing {
 
 inline constexpr uint32_t kFuzzedGuests = 2;
-inline constexpr uint32_t kFuzzedLanes = 4;
+inline constexpr uint32_t kFuzzedLanes = GuestRegion::kLanes;
 
 struct GuestSide {
-  GuestSide();
-  ~GuestSide();
-
-  broker::Region region;
-  uint8_t* base;  // the guest's own mapping of it
-  broker::ServerLane lanes[kFuzzedLanes];
-  broker::SegmentPlaces places[kFuzzedLanes];
-  wire::RingProducer requests[kFuzzedLanes];
+  broker::ProcessPort* port = nullptr;  // null: the guest is gone
+  std::optional<GuestRegion> region;
   std::vector<broker::FileId> files;
-  bool broken = false;  // a reply could not be delivered
-  bool gone = false;
+
+  bool gone() const { return port == nullptr; }
+  uint8_t* base() { return region->base(); }
 };
 
-class World {
+class World : private BareWorker {
  public:
-  World();
+  explicit World(std::unique_ptr<broker::SimDriver> driver = *broker::CreateSimDriver({}));
   // Everybody leaves.
-  ~World();
+  ~World() override;
 
   GuestSide& side(uint32_t guest) { return sides_[guest]; }
 
@@ -53,28 +47,12 @@ class World {
 
  private:
   void Leave(uint32_t guest);
-  void Step(broker::Event event);
-  GuestSide& SideOf(const broker::CallToken& token) { return sides_[static_cast<uint32_t>(token.guest)]; }
+  void Break(const std::string& law) override;
+  void Opened(const broker::ReplyOpen& reply) override;
+  void Closed(broker::GuestId guest, broker::FileId file) override;
 
-  void Do(broker::DriverOpen& action);
-  void Do(broker::DriverIoctl& action);
-  void Do(broker::DriverClose& action);
-  void Do(broker::ReplyOpen& action);
-  void Do(broker::ReplyIoctl& action);
-  void Do(broker::ClosePlaceholder& action);
-  void Do(broker::SignalFile&) {}
-  void Do(broker::NoteRefusal&) {}
-
-  std::unique_ptr<broker::SimDriver> driver_;
-  broker::Core core_;
+  const std::unique_ptr<broker::SimDriver> driver_;
   GuestSide sides_[kFuzzedGuests];
-  broker::FrameCopy frame_;
-  broker::IoctlRequested request_;
-  std::vector<broker::Action> actions_;
-  bool stepping_ = false;
-  uint64_t replies_ = 0;
-  uint64_t opened_ = 0;
-  uint64_t closed_ = 0;
 };
 
 }  // namespace nvshim::testing

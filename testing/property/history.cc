@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <iterator>
 
 namespace nvshim::broker {
@@ -58,7 +57,12 @@ constexpr uint64_t kRoundingBytesMax = 4096 * 4 * kProcessesAtOnce * kLanes;
 
 }  // namespace
 
-History::History(const abi::Table& table) : table_(table), core_(&table, {0, 1}), driver_(table) {
+History::History(const abi::Table& table, Verdicts verdicts)
+    : table_(table),
+      verdicts_(std::move(verdicts)),
+      laws_(table, verdicts_),
+      core_(&table, verdicts_, {0, 1}),
+      driver_(laws_) {
   for (uint32_t guest = 1; guest <= kGuests; ++guest) processes_[GuestId{guest}];
   for (uint32_t uid : {1u, 2u}) {
     sheets_[uid] = *UidSheet::Create();
@@ -116,7 +120,7 @@ void History::End(Random& random) {
 }
 
 bool History::ReplayAgrees() const {
-  Core core(&table_, {0, 1});
+  Core core(&table_, verdicts_, {0, 1});
   Transcript transcript;
   std::vector<Action> actions;
   for (const Event& event : events_) {
@@ -298,7 +302,10 @@ void History::Do(ReplyOpen& one) {
 
 void History::Do(ReplyIoctl& one) {
   const Awaited call = TakeAwaited(one.token, one.sequence);
-  if (one.with_segments) ExpectOwnFields(call, one);
+  if (one.with_segments) {
+    const std::string problem = laws_.WrongInAnswer(call.device_class, call.asked, one.call);
+    Expect(problem.empty(), problem);
+  }
   NoteClient(call.file, one);
   if (one.mapping == 0) return;
   Expect(!gone_.contains(one.token.process), "a mapping for a process that has left");
@@ -328,43 +335,6 @@ History::Awaited History::TakeAwaited(const CallToken& token, uint32_t sequence)
   Awaited call = std::move(it->second);
   awaited_.erase(it);
   return call;
-}
-
-void History::ExpectSame(const abi::Spec& spec, const DriverCall& asked, const DriverCall& got,
-                         uint32_t segment) {
-  const auto same = [&](uint32_t offset, uint32_t width) {
-    const auto before = asked.Bytes(segment), after = got.Bytes(segment);
-    if (std::memcmp(before.data() + offset, after.data() + offset, width) == 0) return;
-    Expect(false, std::string(spec.name) + ": byte " + std::to_string(offset) + " is not the guest's own");
-  };
-  for (const abi::Pointer& pointer : spec.pointers) same(pointer.offset, 8);
-  for (const abi::FdField& fd : spec.fds) same(fd.offset, 4);
-  for (uint16_t offset : spec.clients) same(offset, 4);
-  for (uint16_t offset : spec.objects) same(offset, 4);
-  if (spec.share_policy_offset != abi::kNone) same(spec.share_policy_offset, abi::share_policy::kSize);
-}
-
-void History::ExpectOwnFields(const Awaited& call, const ReplyIoctl& reply) {
-  const DriverCall& asked = call.asked;
-  const DriverCall& got = reply.call;
-  bool same_layout = asked.segments.size() == got.segments.size();
-  for (size_t i = 0; same_layout && i < got.segments.size(); ++i)
-    same_layout = asked.segments[i].size_bytes == got.segments[i].size_bytes;
-  Expect(same_layout, "the reply is laid out otherwise than the request");
-  if (!same_layout || got.segments.empty()) return;
-  const bool uvm = call.device_class == DeviceClass::kUvm || call.device_class == DeviceClass::kUvmTools;
-  const abi::Spec* spec =
-      uvm ? abi::Find(table_.uvm, asked.command)
-          : abi::Find(table_.escapes, abi::IocNumber(asked.command), abi::IocSize(asked.command));
-  if (spec == nullptr || asked.segments[0].size_bytes < spec->size) return;
-  ExpectSame(*spec, asked, got, 0);
-  const bool control = spec->shape == abi::Shape::kControl;
-  if (!control && spec->shape != abi::Shape::kAlloc) return;
-  const abi::Spec* nested = control ? abi::FindControl(table_, Get<uint32_t>(asked.Bytes(0), 8))
-                                    : abi::Find(table_.classes, Get<uint32_t>(asked.Bytes(0), 12));
-  const uint32_t params = asked.Child(0, abi::nvos54::kParams);
-  if (nested != nullptr && params != 0 && asked.segments[params].size_bytes >= nested->size)
-    ExpectSame(*nested, asked, got, params);
 }
 
 // Remembers the clients that guests made, so that requests can name them.

@@ -5,6 +5,7 @@
 //   * what the core does in a guest's name, it does to that guest's files and clients only;
 //   * no pointer and no number of a descriptor of a guest's reaches the driver, and none of the driver's a
 //   guest;
+//   * nothing reaches the driver that the policy denies;
 //   * a call that was accepted gets one reply, and only one;
 //   * the ledger's sums, of guests and of users, are what is there by the model; none is beyond its limit,
 //   and at the end all are zero;
@@ -26,6 +27,7 @@
 #include "broker/core/core.h"
 #include "broker/io/uid_sheet.h"
 #include "proto/abi/spec.h"
+#include "testing/property/laws.h"
 #include "testing/property/model_driver.h"
 #include "testing/property/random_request.h"
 #include "testing/property/transcript.h"
@@ -34,7 +36,8 @@ namespace nvshim::broker {
 
 class History {
  public:
-  explicit History(const abi::Table& table);
+  // `verdicts` are of `table`.
+  History(const abi::Table& table, Verdicts verdicts);
 
   // One thing happens; `random` says which. Nothing does once something has gone wrong.
   void RunStep(Random& random);
@@ -101,13 +104,13 @@ class History {
   void Do(NoteRefusal& one);
 
   Awaited TakeAwaited(const CallToken& token, uint32_t sequence);
-  void ExpectOwnFields(const Awaited& call, const ReplyIoctl& reply);
-  void ExpectSame(const abi::Spec& spec, const DriverCall& asked, const DriverCall& got, uint32_t segment);
   void NoteClient(FileId on, const ReplyIoctl& reply);
   void CheckCounts();
   Amounts Expected(GuestId guest) const;
 
   const abi::Table& table_;
+  const Verdicts verdicts_;
+  const CallLaws laws_;
   Core core_;
   ModelDriver driver_;
   std::map<uint32_t, std::shared_ptr<UidSheet>> sheets_;  // by uid

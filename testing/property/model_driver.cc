@@ -44,61 +44,19 @@ bool ModelDriver::Owns(GuestId guest, DriverFileId file) const {
   return it != files_.end() && it->second.guest == guest;
 }
 
-const abi::Spec* ModelDriver::SpecOf(DeviceNode node, const DriverCall& call) const {
-  return IsUvm(node) ? abi::Find(table_.uvm, call.command)
-                     : abi::Find(table_.escapes, abi::IocNumber(call.command), abi::IocSize(call.command));
-}
-
-std::string ModelDriver::ForeignFields(GuestId guest, const abi::Spec& spec, const DriverCall& call,
-                                       uint32_t segment) const {
-  const std::string at = std::string(spec.name) + ": ";
-  const auto bytes = call.Bytes(segment);
-  for (uint16_t offset : spec.clients) {
-    const uint32_t handle = Get<uint32_t>(bytes, offset);
-    if (handle == 0) continue;
-    const auto it = clients_.find(handle);
-    if (it == clients_.end() || it->second.guest != guest)
-      return at + "client " + std::to_string(handle) + " is not this guest's";
-  }
-  if (spec.share_policy_offset != abi::kNone) {
-    using namespace abi::share_policy;
-    const auto policy = bytes.subspan(spec.share_policy_offset);
-    const auto type = Get<uint16_t>(policy, kType);
-    const auto target = clients_.find(Get<uint32_t>(policy, kTarget));
-    const bool with_one = type == kTypeClient && target != clients_.end() && target->second.guest == guest;
-    const bool wide = type != kTypeNone && type != kTypePid && type < kTypeCount;
-    if (wide && !with_one && (policy[kAction] & kActionRequire) == 0)
-      return at + "something is shared beyond the guest";
-  }
-  for (const abi::Pointer& pointer : spec.pointers)
-    if (Get<uint64_t>(bytes, pointer.offset) != 0) return at + "a pointer of the guest's";
-  for (const abi::FdField& fd : spec.fds)
-    if (fd.use != abi::FdUse::kCookie && Get<uint32_t>(bytes, fd.offset) != 0xffffffff)
-      return at + "a descriptor of the guest's";
-  return "";
-}
-
 std::string ModelDriver::Foreign(GuestId guest, DriverFileId file, const DriverCall& call) const {
   if (!Owns(guest, file)) return "a call on a file that is not this guest's";
   for (const CallFile& named : call.files)
     if (!Owns(guest, named.file)) return "an fd field with a file that is not this guest's";
-  const abi::Spec* spec = SpecOf(files_.at(file).node, call);
-  if (spec == nullptr || call.segments.empty()) return "";
-  if (spec->withheld) return std::string(spec->name) + ": withheld";
-  if (std::string problem = ForeignFields(guest, *spec, call, 0); !problem.empty()) return problem;
-  if (spec->shape != abi::Shape::kControl && spec->shape != abi::Shape::kAlloc) return "";
-  if (Get<uint64_t>(call.Bytes(0), abi::nvos54::kParams) != 0)
-    return "a pointer to parameters of the guest's";
-  const abi::Spec* nested = spec->shape == abi::Shape::kControl ? abi::FindControl(table_, U32(call, 8))
-                                                                : abi::Find(table_.classes, U32(call, 12));
-  if (nested == nullptr || nested->withheld) return "a control or a class that is not served";
-  const uint32_t params = call.Child(0, abi::nvos54::kParams);
-  return params == 0 ? "" : ForeignFields(guest, *nested, call, params);
+  return laws_.WrongAtDriver(files_.at(file).node.device_class, call, [&](uint32_t handle) {
+    const auto it = clients_.find(handle);
+    return it != clients_.end() && it->second.guest == guest;
+  });
 }
 
 void ModelDriver::Execute(DriverFileId file, DriverCall& call, uint32_t status_wanted) {
   const DeviceNode node = files_.at(file).node;
-  const abi::Spec* spec = SpecOf(node, call);
+  const abi::Spec* spec = laws_.SpecOf(node.device_class, call);
   if (spec == nullptr || spec->status_offset == abi::kNone) return;
   uint32_t status = status_wanted;
   Scribble(*spec, call);

@@ -16,13 +16,14 @@
 #include "broker/driver/call.h"
 #include "broker/driver/driver.h"
 #include "proto/abi/spec.h"
+#include "testing/property/laws.h"
 
 namespace nvshim::broker {
 
 class ModelDriver {
  public:
-  // A driver of the version that `table` describes.
-  explicit ModelDriver(const abi::Table& table) : table_(table) {}
+  // A driver of the version that `laws` are of.
+  explicit ModelDriver(const CallLaws& laws) : laws_(laws) {}
 
   // A new open file, opened for `guest`.
   DriverFileId Open(GuestId guest, DeviceNode node);
@@ -33,8 +34,8 @@ class ModelDriver {
   bool IsOpen(DriverFileId file) const { return files_.contains(file); }
   bool Owns(GuestId guest, DriverFileId file) const;
 
-  // "" when every file and every client handle of the call is `guest`'s, and neither a pointer nor the number
-  // of a descriptor of the guest's is left in the bytes; else what is wrong.
+  // "" when every file and every client handle of the call is `guest`'s and the call keeps the laws; else
+  // what is wrong.
   std::string Foreign(GuestId guest, DriverFileId file, const DriverCall& call) const;
 
   // Executes the call as RM would; `status_wanted` other than 0 makes it fail with that status. All that a
@@ -66,10 +67,6 @@ class ModelDriver {
     std::set<uint32_t> channels;
   };
 
-  const abi::Spec* SpecOf(DeviceNode node, const DriverCall& call) const;
-  std::string ForeignFields(GuestId guest, const abi::Spec& spec, const DriverCall& call,
-                            uint32_t segment) const;
-
   // Each returns the status.
   uint32_t MakeClient(DriverFileId file, DriverCall& call);
   uint32_t MakeObject(DriverCall& call, uint32_t number_offset);
@@ -77,7 +74,7 @@ class ModelDriver {
   std::shared_ptr<Memory> MemoryFor(const DriverCall& call) const;
   static void FreeTree(Client& client, uint32_t object);
 
-  const abi::Table& table_;
+  const CallLaws& laws_;
   std::map<DriverFileId, OpenFile> files_;
   std::map<uint32_t, Client> clients_;
   DriverFileId last_file_ = 0;
