@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 #include "broker/driver/kernel/discovery.h"
 #include "broker/driver/kernel/kernel_driver.h"
 #include "broker/driver/sim/sim_driver.h"
+#include "broker/io/socket.h"
 #include "broker/policy/policy.h"
 #include "broker/policy_command.h"
 #include "broker/sandbox/privileges.h"
@@ -79,6 +81,7 @@ int Fail(const absl::Status& status) {
 }
 
 void StartLog(const Flags& flags, const char* role) {
+  signal(SIGPIPE, SIG_IGN);  // whoever read the log may be gone before the guests are
   spdlog::set_default_logger(spdlog::stderr_logger_mt(role));
   spdlog::set_pattern("%n[%P] %l: %v");
   spdlog::set_level(spdlog::level::from_str(flags.log_level));
@@ -238,6 +241,7 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
   options.memory_quota_bytes = flags.mem_quota_bytes;
   options.named_memory_quotas_bytes = *std::move(named_quotas);
   options.control_socket = ControlSocketOf(flags.socket);
+  options.worker_folder = flags.socket + ".workers";
   options.guests_per_worker = flags.guests_per_worker;
   options.guest_linger = std::chrono::milliseconds(flags.guest_linger_ms);
   options.worker_arguments = {"worker",
@@ -246,6 +250,7 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
                               "--sim-driver-version=" + flags.sim_driver_version,
                               "--sim-kernels=" + flags.sim_kernels,
                               "--log-level=" + flags.log_level,
+                              absl::StrCat("--guest-linger-ms=", flags.guest_linger_ms),
                               "--verdicts=" + *verdicts};
   options.worker_uids = *worker_uids;
   options.driver = flags.driver;
@@ -292,9 +297,11 @@ int Work(const Flags& flags, MakeKernel make_kernel) {
   mallopt(M_ARENA_MAX, 1);
   StartLog(flags, "gpu-broker-worker");
   if (auto status = DropPrivileges(flags.uid); !status.ok()) return Fail(status);
-  const std::unique_ptr<kernel::Kernel> kernel = flags.driver == "kernel" ? make_kernel() : nullptr;
   WorkerOptions options;
-  options.supervisor = Fd(kWorkerSocketFd);
+  options.listener = Fd(kWorkerListenerFd);
+  if (auto status = ListenHere(kWorkerListenerFd); !status.ok()) return Fail(status);
+  const std::unique_ptr<kernel::Kernel> kernel = flags.driver == "kernel" ? make_kernel() : nullptr;
+  options.guest_linger = std::chrono::milliseconds(flags.guest_linger_ms);
   options.verdicts = flags.verdicts;
   if (auto status = MakeWorkerDriver(flags, kernel.get(), &options); !status.ok()) return Fail(status);
   auto worker = Worker::Create(std::move(options));
@@ -364,6 +371,8 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
   worker->group("");
   AddDriverFlags(*worker, flags);
   worker->add_option("--uid", flags.uid, "User id that the worker takes");
+  worker->add_option("--guest-linger-ms", flags.guest_linger_ms,
+                     "How long it stays without guests and supervisor");
   worker->add_option("--verdicts", flags.verdicts, "What guests get of each call, a letter for each");
   CLI11_PARSE(app, argc, argv);
 

@@ -69,6 +69,10 @@ absl::StatusOr<Fd> Listen(const std::string& path, mode_t mode) {
   return socket;
 }
 
+absl::Status ListenHere(int listener) {
+  return listen(listener, kBacklog) == 0 ? absl::OkStatus() : Error("listen");
+}
+
 absl::StatusOr<Fd> Connect(const std::string& path) {
   auto address = AddressOf(path);
   if (!address.ok()) return address.status();

@@ -7,42 +7,33 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "broker/io/socket.h"
 #include "broker/supervisor/guest_identity.h"
 
 namespace nvshim::broker {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 enum TagKind : uint8_t {
   kListenerTag,
   kControlListenerTag,
+  kControlTag,
   kSignalTag,
   kWorkerTag,
-  kControlTag,
-  kTimerTag,
-  kEndingWorkerTag
+  kEndingWorkerTag,
+  kTimerTag
 };
 
 // Guests connect from any uid; who they are decides the kernel, what they get the worker.
 constexpr mode_t kGuestSocketMode = 0666;
-constexpr mode_t kControlSocketMode = 0600;
-
-// Statistics of a worker with a thousand guests.
-constexpr size_t kWorkerMessageSizeBytesMax = 256 << 10;
-constexpr size_t kControlMessageSizeBytesMax = 4096;
 
 // Bounds the supervisor's tables and the worker processes it starts: a user who can make control groups can
 // be many guests.
 constexpr size_t kGuestsMax = 4096;
-
-// Clients of the control socket that may wait at a time.
-constexpr size_t kControlClientsMax = 16;
 
 // Connections taken per turn before anything else is looked at.
 constexpr int kAcceptsPerTurnMax = 64;
@@ -69,21 +60,30 @@ absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(SupervisorOptions
   std::unique_ptr<Supervisor> supervisor(new Supervisor(std::move(options), *std::move(loop)));
   RaiseFileLimit();
   if (auto status = supervisor->CatchSignals(); !status.ok()) return status;
+  // First: who holds the sockets is the only supervisor.
   if (auto status = supervisor->Bind(); !status.ok()) return status;
+  if (auto status = supervisor->workers_.TakeOver(); !status.ok()) return status;
+  supervisor->StartAccepting();
   return supervisor;
 }
 
 Supervisor::Supervisor(SupervisorOptions options, std::unique_ptr<Loop> loop)
-    : options_(std::move(options)), loop_(std::move(loop)) {
-  if (options_.worker_uids) worker_uids_.emplace(*options_.worker_uids);
-}
+    : options_(std::move(options)),
+      loop_(std::move(loop)),
+      workers_({.folder = options_.worker_folder,
+                .arguments = options_.worker_arguments,
+                .uids = options_.worker_uids,
+                .message_tag = kWorkerTag,
+                .end_tag = kEndingWorkerTag,
+                .on_message = [this](uint32_t worker,
+                                     const FromWorker& message) { OnWorkerMessage(worker, message); },
+                .on_gone = [this](uint32_t worker, pid_t pid) { OnWorkerGone(worker, pid); }},
+               loop_.get()),
+      control_(loop_.get(), kControlListenerTag, kControlTag, [this] { AskForStatistics(); }) {}
 
 Supervisor::~Supervisor() {
-  ending_workers_.merge(workers_);
-  for (auto& [index, worker] : ending_workers_) KillWorker(worker.process);
-  for (auto& [index, worker] : ending_workers_) ReapWorker(worker.process, /*wait=*/true);
   for (const Listener& listener : listeners_) unlink(listener.path.c_str());
-  if (control_listener_.valid()) unlink(options_.control_socket.c_str());
+  unlink(options_.control_socket.c_str());
 }
 
 absl::Status Supervisor::Bind() {
@@ -92,14 +92,9 @@ absl::Status Supervisor::Bind() {
   for (const auto& [guest, path] : sockets) {
     auto socket = Listen(path, kGuestSocketMode);
     if (!socket.ok()) return socket.status();
-    loop_->Poll(socket->get(), POLLIN, {kListenerTag, static_cast<uint32_t>(listeners_.size())});
     listeners_.push_back({*std::move(socket), path, guest});
   }
-  auto control = Listen(options_.control_socket, kControlSocketMode);
-  if (!control.ok()) return control.status();
-  control_listener_ = *std::move(control);
-  loop_->Poll(control_listener_.get(), POLLIN, {kControlListenerTag, 0});
-  return absl::OkStatus();
+  return control_.Bind(options_.control_socket);
 }
 
 absl::Status Supervisor::CatchSignals() {
@@ -107,11 +102,18 @@ absl::Status Supervisor::CatchSignals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGUSR1);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   signals_ = Fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_.valid()) return absl::ErrnoToStatus(errno, "signalfd");
   loop_->Poll(signals_.get(), POLLIN, {kSignalTag, 0});
   return absl::OkStatus();
+}
+
+void Supervisor::StartAccepting() {
+  for (uint32_t i = 0; i < listeners_.size(); ++i)
+    loop_->Poll(listeners_[i].socket.get(), POLLIN, {kListenerTag, i});
+  control_.Start();
 }
 
 absl::Status Supervisor::Run() {
@@ -120,44 +122,42 @@ absl::Status Supervisor::Run() {
     Completion completion;
     while (running_ && loop_->Next(&completion)) Complete(completion);
   }
-  spdlog::info("stopping");
+  if (leave_workers_) {
+    spdlog::info("stopping; {} guests go on", guests_.size());
+  } else {
+    spdlog::info("stopping");
+    workers_.EndAll();
+  }
   return absl::OkStatus();
 }
 
 void Supervisor::Complete(const Completion& completion) {
-  const uint32_t index = completion.tag.index;
   switch (completion.tag.kind) {
     case kListenerTag:
-      if (!completion.more) loop_->Poll(listeners_[index].socket.get(), POLLIN, completion.tag);
-      return OnListener(index);
+      if (!completion.more)
+        loop_->Poll(listeners_[completion.tag.index].socket.get(), POLLIN, completion.tag);
+      return OnListener(completion.tag.index);
     case kControlListenerTag:
-      if (!completion.more) loop_->Poll(control_listener_.get(), POLLIN, completion.tag);
-      return OnControlListener();
+    case kControlTag:
+      return control_.Complete(completion);
     case kSignalTag:
-      running_ = false;
-      return;
-    case kWorkerTag: {
-      OnWorker(index);
-      const auto it = workers_.find(index);
-      if (!completion.more && it != workers_.end())
-        loop_->Poll(it->second.process.socket.get(), POLLIN | POLLRDHUP, completion.tag);
-      return;
-    }
+      return OnSignal();
+    case kWorkerTag:
     case kEndingWorkerTag:
-      return OnEndingWorker(completion);
-    case kControlTag: {
-      OnControl(index);
-      const auto it = control_clients_.find(index);
-      if (!completion.more && it != control_clients_.end())
-        loop_->Poll(it->second.socket.get(), POLLIN | POLLRDHUP, completion.tag);
-      return;
-    }
+      return workers_.Complete(completion);
     case kTimerTag:
       timer_armed_ = false;
       return RetireGuests();
     default:
       return;
   }
+}
+
+void Supervisor::OnSignal() {
+  signalfd_siginfo signal;
+  if (read(signals_.get(), &signal, sizeof(signal)) != sizeof(signal)) return;
+  leave_workers_ = signal.ssi_signo == SIGUSR1;
+  running_ = false;
 }
 
 // ---- Guests ----
@@ -181,229 +181,136 @@ void Supervisor::OnListener(uint32_t index) {
 }
 
 void Supervisor::Admit(Fd connection, const std::string& name) {
-  Guest* guest = FindOrMake(name);
-  if (guest == nullptr) return;
+  const auto key = FindOrMake(name);
+  if (!key) return;
+  const auto& [worker, number] = *key;
   ToWorker message;
-  message.mutable_attach()->set_guest_id(guest->id);
-  message.mutable_attach()->set_instance(guest->instance);
+  message.mutable_attach()->set_guest_id(number);
+  message.mutable_attach()->set_instance(guests_.Get(*key).instance);
   message.mutable_attach()->set_name(name);
   const auto quota = options_.named_memory_quotas_bytes.find(name);
   message.mutable_attach()->set_memory_quota_bytes(
       quota == options_.named_memory_quotas_bytes.end() ? options_.memory_quota_bytes : quota->second);
   const int fds[] = {connection.get()};
-  if (!Send(workers_.at(guest->worker).process.socket.get(), message.SerializeAsString(), fds)) {
-    spdlog::warn("guest {} ({}): its worker takes no more connections", guest->id, name);
+  if (!workers_.Send(worker, message, fds)) {
+    spdlog::warn("guest {} ({}): its worker takes no more connections", number, name);
     return;
   }
-  ++guest->attached;
-  guest->empty = false;
+  guests_.NoteAttached(*key);
 }
 
-Supervisor::Guest* Supervisor::FindOrMake(const std::string& name) {
-  const auto it = guests_.find(name);
-  if (it != guests_.end()) return &it->second;
+std::optional<GuestTable::Key> Supervisor::FindOrMake(const std::string& name) {
+  if (const auto key = guests_.Find(name)) return key;
   if (guests_.size() >= kGuestsMax) {
     spdlog::warn("guest '{}' is turned away: {} guests are here already", name, kGuestsMax);
-    return nullptr;
+    return std::nullopt;
   }
-  const uint32_t worker = WorkerWithRoom(name);
-  if (worker == 0) return nullptr;
-  Guest& guest = guests_[name];
-  guest.id = next_guest_++;
-  guest.instance = RandomInstance();
-  guest.worker = worker;
-  guest_names_[guest.id] = name;
-  ++workers_.at(worker).guests;
-  spdlog::info("guest {} is '{}', worker pid {}", guest.id, name, workers_.at(worker).process.pid);
-  return &guest;
+  const auto worker = WorkerWithRoom(name);
+  if (!worker) return std::nullopt;
+  const GuestTable::Key key = guests_.Add(*worker, name, RandomInstance());
+  ++records_.at(*worker).guests;
+  spdlog::info("guest {} is '{}', worker pid {}", key.second, name, workers_.PidOf(*worker));
+  return key;
 }
 
-// A worker that may serve one more guest, started if need be. 0 when none can be started.
-uint32_t Supervisor::WorkerWithRoom(const std::string& guest_name) {
-  for (const auto& [index, worker] : workers_)
-    if (worker.guests < options_.guests_per_worker) return index;
-  WorkerUids::Lease lease;
-  std::vector<std::string> arguments = options_.worker_arguments;
-  if (worker_uids_) {
-    lease = worker_uids_->Take();
-    if (!lease.uid()) {
-      spdlog::warn("guest '{}' is turned away: all user ids of --worker-uid-range are in use", guest_name);
-      return 0;
-    }
-    arguments.push_back(absl::StrCat("--uid=", *lease.uid()));
+// A worker that may serve one more guest, started if need be.
+std::optional<uint32_t> Supervisor::WorkerWithRoom(const std::string& guest_name) {
+  for (const auto& [worker, record] : records_)
+    if (record.takes_guests && record.guests < options_.guests_per_worker) return worker;
+  const auto worker = workers_.Start();
+  if (!worker.ok()) {
+    spdlog::warn("guest '{}' is turned away: {}", guest_name, std::string(worker.status().message()));
+    return std::nullopt;
   }
-  auto process = StartWorker(arguments);
-  if (!process.ok()) {
-    spdlog::error("{}", process.status().ToString());
-    return 0;
-  }
-  const uint32_t index = next_worker_++;
-  loop_->Poll(process->socket.get(), POLLIN | POLLRDHUP, {kWorkerTag, index});
-  WorkerRecord& worker = workers_[index];
-  worker.process = *std::move(process);
-  worker.uid = std::move(lease);
-  return index;
-}
-
-void Supervisor::OnGuestEmpty(const GuestEmpty& message) {
-  const auto name = guest_names_.find(message.guest_id());
-  if (name == guest_names_.end()) return;
-  Guest& guest = guests_.at(name->second);
-  if (guest.attached != message.attached()) return;  // somebody is on the way to it
-  guest.empty = true;
-  guest.empty_since = Clock::now();
-  RetireGuests();
+  records_[*worker].takes_guests = true;
+  return *worker;
 }
 
 // Retires guests that have been empty for long enough, and sets the timer for the next one.
 void Supervisor::RetireGuests() {
   const auto now = Clock::now();
-  std::vector<std::string> due;
-  auto next = Clock::time_point::max();
-  for (const auto& [name, guest] : guests_) {
-    if (!guest.empty) continue;
-    const auto when = guest.empty_since + options_.guest_linger;
-    if (when <= now)
-      due.push_back(name);
-    else
-      next = std::min(next, when);
-  }
-  for (const std::string& name : due) Retire(name);
-  if (timer_armed_ || next == Clock::time_point::max()) return;
-  const auto wait = std::chrono::duration_cast<std::chrono::nanoseconds>(next - now).count();
+  for (const GuestTable::Key& guest : guests_.EmptySince(now - options_.guest_linger)) Retire(guest);
+  const auto next = guests_.OldestEmpty();
+  if (timer_armed_ || !next) return;
+  const auto wait =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(*next + options_.guest_linger - now).count();
   timer_ = {wait / 1'000'000'000, wait % 1'000'000'000};
   timer_armed_ = true;
   loop_->Timeout(&timer_, {kTimerTag, 0});
 }
 
-void Supervisor::Retire(const std::string& name) {
-  const Guest guest = guests_.at(name);
-  guests_.erase(name);
-  guest_names_.erase(guest.id);
-  WorkerRecord& worker = workers_.at(guest.worker);
-  if (--worker.guests == 0) {
-    EndWorker(guest.worker);
-    return;
-  }
+void Supervisor::Retire(GuestTable::Key guest) {
+  const auto [worker, number] = guest;
+  guests_.Remove(guest);
+  if (--records_.at(worker).guests == 0) return EndWorker(worker);
   ToWorker message;
-  message.mutable_remove()->set_guest_id(guest.id);
-  Send(worker.process.socket.get(), message.SerializeAsString());
+  message.mutable_remove()->set_guest_id(number);
+  workers_.Send(worker, message);
 }
 
 // ---- Workers ----
 
-void Supervisor::OnWorker(uint32_t index) {
-  std::vector<char> bytes(kWorkerMessageSizeBytesMax);
-  for (;;) {
-    const auto it = workers_.find(index);
-    if (it == workers_.end()) return;
-    const ssize_t received = Receive(it->second.process.socket.get(), bytes);
-    if (received == kPeerGone) return LoseWorker(index);
-    if (received == kNothingWaits) return;
-    if (received == kTooLong) continue;
-    FromWorker message;
-    if (!message.ParseFromArray(bytes.data(), static_cast<int>(received))) continue;
-    if (message.has_empty()) OnGuestEmpty(message.empty());
-    if (message.has_statistics()) {
-      it->second.statistics = message.statistics();
-      it->second.statistics_due = false;
-      AnswerIfComplete();
-    }
-  }
-}
-
-// A worker is gone and its guests with it: their device has fallen off the bus. Who connects again starts
-// afresh.
-void Supervisor::LoseWorker(uint32_t index) {
-  WorkerRecord& worker = workers_.at(index);
-  spdlog::warn("worker pid {} is gone with {} guests", worker.process.pid, worker.guests);
-  std::erase_if(guests_, [&](const auto& entry) {
-    if (entry.second.worker != index) return false;
-    guest_names_.erase(entry.second.id);
-    return true;
-  });
-  EndWorker(index);
-}
-
-void Supervisor::EndWorker(uint32_t index) {
-  loop_->Cancel({kWorkerTag, index});
-  loop_->Submit(false);  // before the descriptor's number can mean something else
-  auto node = workers_.extract(index);
-  WorkerProcess& process = node.mapped().process;
-  KillWorker(process);
-  loop_->Poll(process.process.get(), POLLIN, {kEndingWorkerTag, index});
-  ending_workers_.insert(std::move(node));
+void Supervisor::OnWorkerMessage(uint32_t worker, const FromWorker& message) {
+  if (message.has_hello()) return Adopt(worker, message.hello());
+  if (message.has_empty() &&
+      guests_.NoteEmpty({worker, message.empty().guest_id()}, message.empty().attached(), Clock::now()))
+    return RetireGuests();
+  const auto it = records_.find(worker);
+  if (!message.has_statistics() || it == records_.end()) return;
+  it->second.statistics = message.statistics();
+  it->second.statistics_due = false;
   AnswerIfComplete();
 }
 
-void Supervisor::OnEndingWorker(const Completion& completion) {
-  const auto it = ending_workers_.find(completion.tag.index);
-  if (it == ending_workers_.end()) return;
-  if (ReapWorker(it->second.process, /*wait=*/false)) {
-    loop_->Cancel(completion.tag);
-    ending_workers_.erase(it);
-  } else if (!completion.more) {
-    loop_->Poll(it->second.process.process.get(), POLLIN, completion.tag);
+// The worker of an earlier supervisor: it keeps its guests and gets no others.
+void Supervisor::Adopt(uint32_t worker, const WorkerHello& hello) {
+  const auto [it, is_new] = records_.try_emplace(worker);
+  if (!is_new) return;  // started here
+  if (hello.guests().empty()) return EndWorker(worker);
+  for (const ServedGuest& guest : hello.guests()) {
+    guests_.Adopt({worker, guest.guest_id()},
+                  {.name = guest.name(), .instance = guest.instance(), .attached = guest.attached()});
+    ++it->second.guests;
+    spdlog::info("guest {} is '{}', worker pid {} goes on", guest.guest_id(), guest.name(), hello.pid());
   }
 }
 
-// ---- Control socket ----
-
-void Supervisor::OnControlListener() {
-  for (;;) {
-    Fd client = Accept(control_listener_.get());
-    if (!client.valid()) return;
-    if (control_clients_.size() >= kControlClientsMax) continue;
-    const uint32_t index = next_control_++;
-    loop_->Poll(client.get(), POLLIN | POLLRDHUP, {kControlTag, index});
-    control_clients_[index].socket = std::move(client);
-  }
-}
-
-void Supervisor::OnControl(uint32_t index) {
-  const auto it = control_clients_.find(index);
-  if (it == control_clients_.end()) return;
-  std::array<char, kControlMessageSizeBytesMax> bytes;
-  const ssize_t received = Receive(it->second.socket.get(), bytes);
-  if (received == kNothingWaits) return;
-  ControlRequest request;
-  if (received <= 0 || !request.ParseFromArray(bytes.data(), static_cast<int>(received)) ||
-      !request.has_statistics()) {
-    loop_->Cancel({kControlTag, index});
-    control_clients_.erase(it);
-    return;
-  }
-  it->second.waits = true;
-  AskForStatistics();
+// Its guests' device has fallen off the bus. Who connects again starts afresh.
+void Supervisor::OnWorkerGone(uint32_t worker, pid_t pid) {
+  spdlog::warn("worker pid {} is gone with {} guests", pid, guests_.RemoveWorker(worker));
+  records_.erase(worker);
   AnswerIfComplete();
 }
+
+void Supervisor::EndWorker(uint32_t worker) {
+  records_.erase(worker);
+  workers_.End(worker);
+  AnswerIfComplete();
+}
+
+// ---- Statistics ----
 
 void Supervisor::AskForStatistics() {
   ToWorker message;
   message.mutable_statistics();
-  const std::string bytes = message.SerializeAsString();
-  for (auto& [index, worker] : workers_) worker.statistics_due = Send(worker.process.socket.get(), bytes);
+  for (auto& [worker, record] : records_) record.statistics_due = workers_.Send(worker, message);
+  AnswerIfComplete();
 }
 
 void Supervisor::AnswerIfComplete() {
-  for (const auto& [index, worker] : workers_)
-    if (worker.statistics_due) return;
-  ControlReply reply;
-  bool waits = false;
-  for (auto& [index, client] : control_clients_) {
-    if (!std::exchange(client.waits, false)) continue;
-    if (!std::exchange(waits, true)) *reply.mutable_statistics() = Sum();
-    Send(client.socket.get(), reply.SerializeAsString());
-  }
+  if (!control_.statistics_wanted()) return;
+  for (const auto& [worker, record] : records_)
+    if (record.statistics_due) return;
+  control_.Answer(Sum());
 }
 
 BrokerStatistics Supervisor::Sum() const {
   BrokerStatistics sum;
   sum.set_driver(options_.driver);
   sum.set_driver_version(options_.driver_version);
-  for (const auto& [index, worker] : workers_) {
-    *sum.add_workers() = worker.statistics;
-    for (const GuestStatistics& guest : worker.statistics.guests()) {
+  for (const auto& [worker, record] : records_) {
+    *sum.add_workers() = record.statistics;
+    for (const GuestStatistics& guest : record.statistics.guests()) {
       sum.set_guests(sum.guests() + 1);
       sum.set_processes(sum.processes() + guest.processes());
       sum.set_files(sum.files() + guest.files());

@@ -1,6 +1,9 @@
 // The process that accepts guests: listens, asks the kernel who connects, starts the guest's worker when
 // there is none, and passes the connection on. It reads nothing that a guest writes. It also answers the
 // control socket. One thread.
+//
+// Workers and guests go on without it. One that starts where another died finds the workers, hears whom they
+// serve, and then accepts.
 #ifndef BROKER_SUPERVISOR_SUPERVISOR_H_
 #define BROKER_SUPERVISOR_SUPERVISOR_H_
 
@@ -16,8 +19,9 @@
 #include "absl/status/statusor.h"
 #include "broker/io/fd.h"
 #include "broker/io/loop.h"
-#include "broker/supervisor/worker_process.h"
-#include "broker/supervisor/worker_uids.h"
+#include "broker/supervisor/control_server.h"
+#include "broker/supervisor/guest_table.h"
+#include "broker/supervisor/workers.h"
 #include "proto/control.pb.h"
 
 namespace nvshim::broker {
@@ -26,6 +30,7 @@ struct SupervisorOptions {
   std::string socket;                                // guests by uid and cgroup
   std::map<std::string, std::string> named_sockets;  // guest name -> socket path
   std::string control_socket;
+  std::string worker_folder;                                  // of the workers' sockets
   uint64_t memory_quota_bytes = 0;                            // of video memory, for each guest; 0 = none
   std::map<std::string, uint64_t> named_memory_quotas_bytes;  // by guest name, instead of the above
   uint32_t guests_per_worker = 1;
@@ -38,58 +43,44 @@ struct SupervisorOptions {
 
 class Supervisor {
  public:
-  // Binds the sockets. Afterwards guests can connect and wait.
+  // Binds the sockets and takes over the workers of an earlier supervisor. Afterwards guests can connect and
+  // wait.
   static absl::StatusOr<std::unique_ptr<Supervisor>> Create(SupervisorOptions options);
   ~Supervisor();
 
-  // Serves until SIGTERM or SIGINT, then ends the workers and removes the sockets.
+  // Serves until a signal ends it: SIGTERM and SIGINT end the workers as well, SIGUSR1 leaves them to the
+  // next supervisor.
   absl::Status Run();
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   struct Listener {
     Fd socket;
     std::string path;
     std::string guest;  // name of the guest; empty: by the peer
   };
-  struct Guest {
-    uint32_t id = 0;
-    uint64_t instance = 0;
-    uint32_t worker = 0;
-    uint64_t attached = 0;
-    bool empty = false;
-    Clock::time_point empty_since;
-  };
   struct WorkerRecord {
-    WorkerProcess process;
-    WorkerUids::Lease uid;
     uint32_t guests = 0;
+    bool takes_guests = false;  // started by this supervisor, and so with its options
     bool statistics_due = false;
     WorkerStatistics statistics;
-  };
-  struct ControlClient {
-    Fd socket;
-    bool waits = false;  // for statistics
   };
 
   Supervisor(SupervisorOptions options, std::unique_ptr<Loop> loop);
   absl::Status Bind();
   absl::Status CatchSignals();
+  void StartAccepting();
   void Complete(const Completion& completion);
+  void OnSignal();
   void OnListener(uint32_t index);
   void Admit(Fd connection, const std::string& name);
-  Guest* FindOrMake(const std::string& name);
-  uint32_t WorkerWithRoom(const std::string& guest_name);
-  void OnWorker(uint32_t index);
-  void OnGuestEmpty(const GuestEmpty& message);
-  void LoseWorker(uint32_t index);
-  void EndWorker(uint32_t index);
-  void OnEndingWorker(const Completion& completion);
+  std::optional<GuestTable::Key> FindOrMake(const std::string& name);
+  std::optional<uint32_t> WorkerWithRoom(const std::string& guest_name);
+  void OnWorkerMessage(uint32_t worker, const FromWorker& message);
+  void OnWorkerGone(uint32_t worker, pid_t pid);
+  void Adopt(uint32_t worker, const WorkerHello& hello);
+  void EndWorker(uint32_t worker);
   void RetireGuests();
-  void Retire(const std::string& name);
-  void OnControlListener();
-  void OnControl(uint32_t index);
+  void Retire(GuestTable::Key guest);
   void AskForStatistics();
   void AnswerIfComplete();
   BrokerStatistics Sum() const;
@@ -97,20 +88,15 @@ class Supervisor {
   SupervisorOptions options_;
   std::unique_ptr<Loop> loop_;
   std::vector<Listener> listeners_;
-  Fd control_listener_;
   Fd signals_;
-  std::map<std::string, Guest> guests_;          // by name
-  std::map<uint32_t, std::string> guest_names_;  // by id
-  std::optional<WorkerUids> worker_uids_;
-  std::map<uint32_t, WorkerRecord> workers_;
-  std::map<uint32_t, WorkerRecord> ending_workers_;  // killed, and not gone: their user ids are in use
-  std::map<uint32_t, ControlClient> control_clients_;
-  uint32_t next_guest_ = 1;
-  uint32_t next_worker_ = 1;
-  uint32_t next_control_ = 1;
+  Workers workers_;
+  ControlServer control_;
+  GuestTable guests_;
+  std::map<uint32_t, WorkerRecord> records_;  // by worker
   bool timer_armed_ = false;
   __kernel_timespec timer_{};
   bool running_ = true;
+  bool leave_workers_ = false;
 };
 
 }  // namespace nvshim::broker

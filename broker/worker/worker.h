@@ -8,6 +8,7 @@
 #ifndef BROKER_WORKER_WORKER_H_
 #define BROKER_WORKER_WORKER_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -29,7 +30,9 @@
 namespace nvshim::broker {
 
 struct WorkerOptions {
-  Fd supervisor;         // SOCK_SEQPACKET, ToWorker in, FromWorker out
+  Fd listener;  // supervisors connect here, one after the other: ToWorker in, FromWorker out
+  // A worker without guests ends by itself when it has been without a supervisor for that long.
+  std::chrono::milliseconds guest_linger{0};
   std::string verdicts;  // Verdicts::Encode of the table of the driver's version
   std::unique_ptr<Driver> driver;
   // What the driver was asked and does not know, for the statistics.
@@ -40,7 +43,7 @@ class Worker {
  public:
   static absl::StatusOr<std::unique_ptr<Worker>> Create(WorkerOptions options);
 
-  // Serves until the supervisor's socket hangs up.
+  // Serves until it is killed, or there is nobody left: neither a supervisor nor a guest.
   void Run();
 
  private:
@@ -49,12 +52,14 @@ class Worker {
 
   // Kinds of the loop's tags; the index is a process id where there is one.
   enum TagKind : uint8_t {
+    kListenerTag,
     kSupervisorTag,
     kChannelTag,
     kDoorbellTag,
     kPlaceholderTag,
     kSignalTag,
     kReapTag,
+    kAloneTag,
     kBlockingTag
   };
 
@@ -74,15 +79,22 @@ class Worker {
   };
 
   void Complete(const Completion& completion);
-  void OnSupervisor();
+  void OnListener();
+  void OnSupervisor(const Completion& completion);
+  bool ReadSupervisor();
+  void LoseSupervisor();
+  void SayHello();
   void Attach(const AttachProcess& attach, Fd connection);
   void OnChannel(uint32_t index);
   void Greet(uint32_t index, Connection& connection);
   bool Admit(uint32_t index, Connection& connection, uint32_t pid_untrusted);
   void Drop(uint32_t index);
   void StartPolling(uint32_t index, ProcessPort& port);
+  bool IsEmpty(GuestId guest, const GuestRecord& record) const;
   void ReportIfEmpty(GuestId guest);
   void ReapLater();
+  void EndLater();
+  void EndIfAlone();
   void ReportStatistics();
 
   // One look at every polled process. True when there was something.
@@ -103,7 +115,10 @@ class Worker {
   void DrainPlaceholder(GuestId guest, FileId file);
   ProcessPort* PortOf(const CallToken& token);
 
-  Fd supervisor_;
+  Fd listener_;
+  std::chrono::milliseconds guest_linger_;
+  Fd supervisor_;                   // none while there is no supervisor
+  uint32_t supervisor_number_ = 0;  // index of its tag
   std::unique_ptr<Driver> driver_;
   std::function<void(WorkerStatistics*)> add_driver_statistics_;
   std::unique_ptr<BlockingCalls> blocking_calls_;  // after the driver that it uses
@@ -127,6 +142,8 @@ class Worker {
   MovePolicy move_policy_;
   __kernel_timespec reap_wait_{};
   bool reap_waits_ = false;
+  __kernel_timespec alone_wait_{};
+  bool alone_waits_ = false;
   bool running_ = true;
 };
 
