@@ -67,6 +67,7 @@ struct Flags {
   std::string sim_kernels = "fail";
   uint32_t guests_per_worker = 1;
   uint32_t guest_linger_ms = 10'000;
+  uint32_t drain_ms = 5'000;
   std::string worker_uid_range;  // FIRST-LAST, or empty: the broker's own
   std::optional<uid_t> uid;      // of a worker
   PolicyOptions policy;
@@ -244,6 +245,7 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
   options.worker_folder = flags.socket + ".workers";
   options.guests_per_worker = flags.guests_per_worker;
   options.guest_linger = std::chrono::milliseconds(flags.guest_linger_ms);
+  options.drain = std::chrono::milliseconds(flags.drain_ms);
   options.worker_arguments = {"worker",
                               "--driver=" + flags.driver,
                               "--sim-gpu=" + flags.sim_gpu,
@@ -347,6 +349,8 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
       ->capture_default_str();
   app.add_option("--guest-linger-ms", flags.guest_linger_ms,
                  "How long the worker of a guest without processes is kept for the next one")
+      ->capture_default_str();
+  app.add_option("--drain-ms", flags.drain_ms, "How long guests have to leave by themselves after SIGTERM")
       ->capture_default_str();
   app.add_option(
       "--worker-uid-range", flags.worker_uid_range,

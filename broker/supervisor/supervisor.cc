@@ -25,7 +25,8 @@ enum TagKind : uint8_t {
   kSignalTag,
   kWorkerTag,
   kEndingWorkerTag,
-  kTimerTag
+  kTimerTag,
+  kDrainTag
 };
 
 // Guests connect from any uid; who they are decides the kernel, what they get the worker.
@@ -37,6 +38,10 @@ constexpr size_t kGuestsMax = 4096;
 
 // Connections taken per turn before anything else is looked at.
 constexpr int kAcceptsPerTurnMax = 64;
+
+__kernel_timespec TimespecOf(std::chrono::nanoseconds duration) {
+  return {duration.count() / 1'000'000'000, duration.count() % 1'000'000'000};
+}
 
 uint64_t RandomInstance() {
   uint64_t instance = 0;
@@ -117,17 +122,17 @@ void Supervisor::StartAccepting() {
 }
 
 absl::Status Supervisor::Run() {
-  while (running_) {
+  while (!IsDone()) {
     loop_->Submit(true);
     Completion completion;
     while (running_ && loop_->Next(&completion)) Complete(completion);
   }
   if (leave_workers_) {
     spdlog::info("stopping; {} guests go on", guests_.size());
-  } else {
-    spdlog::info("stopping");
-    workers_.EndAll();
+    return absl::OkStatus();
   }
+  spdlog::info("stopping; {} guests lose their device", guests_.busy());
+  workers_.EndAll();
   return absl::OkStatus();
 }
 
@@ -148,6 +153,9 @@ void Supervisor::Complete(const Completion& completion) {
     case kTimerTag:
       timer_armed_ = false;
       return RetireGuests();
+    case kDrainTag:
+      running_ = false;
+      return;
     default:
       return;
   }
@@ -156,9 +164,19 @@ void Supervisor::Complete(const Completion& completion) {
 void Supervisor::OnSignal() {
   signalfd_siginfo signal;
   if (read(signals_.get(), &signal, sizeof(signal)) != sizeof(signal)) return;
+  if (signal.ssi_signo == SIGTERM && !draining_) return StartDraining();
   leave_workers_ = signal.ssi_signo == SIGUSR1;
   running_ = false;
 }
+
+void Supervisor::StartDraining() {
+  spdlog::info("no new guests; {} have {} ms to leave", guests_.busy(), options_.drain.count());
+  draining_ = true;
+  drain_timer_ = TimespecOf(options_.drain);
+  loop_->Timeout(&drain_timer_, {kDrainTag, 0});
+}
+
+bool Supervisor::IsDone() const { return !running_ || (draining_ && guests_.busy() == 0); }
 
 // ---- Guests ----
 
@@ -201,6 +219,10 @@ void Supervisor::Admit(Fd connection, const std::string& name) {
 
 std::optional<GuestTable::Key> Supervisor::FindOrMake(const std::string& name) {
   if (const auto key = guests_.Find(name)) return key;
+  if (draining_) {
+    spdlog::info("guest '{}' is turned away: the broker is stopping", name);
+    return std::nullopt;
+  }
   if (guests_.size() >= kGuestsMax) {
     spdlog::warn("guest '{}' is turned away: {} guests are here already", name, kGuestsMax);
     return std::nullopt;
@@ -232,9 +254,7 @@ void Supervisor::RetireGuests() {
   for (const GuestTable::Key& guest : guests_.EmptySince(now - options_.guest_linger)) Retire(guest);
   const auto next = guests_.OldestEmpty();
   if (timer_armed_ || !next) return;
-  const auto wait =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(*next + options_.guest_linger - now).count();
-  timer_ = {wait / 1'000'000'000, wait % 1'000'000'000};
+  timer_ = TimespecOf(*next + options_.guest_linger - now);
   timer_armed_ = true;
   loop_->Timeout(&timer_, {kTimerTag, 0});
 }

@@ -35,6 +35,7 @@ struct SupervisorOptions {
   std::map<std::string, uint64_t> named_memory_quotas_bytes;  // by guest name, instead of the above
   uint32_t guests_per_worker = 1;
   std::chrono::milliseconds guest_linger{10'000};  // an empty guest's worker is kept that long
+  std::chrono::milliseconds drain{5'000};          // guests have that long to leave after SIGTERM
   std::vector<std::string> worker_arguments;
   std::optional<UidRange> worker_uids;  // each worker runs under a user id of its own out of these
   std::string driver;                   // for statistics
@@ -48,8 +49,8 @@ class Supervisor {
   static absl::StatusOr<std::unique_ptr<Supervisor>> Create(SupervisorOptions options);
   ~Supervisor();
 
-  // Serves until a signal ends it: SIGTERM and SIGINT end the workers as well, SIGUSR1 leaves them to the
-  // next supervisor.
+  // Serves until a signal ends it. SIGINT ends the workers as well; SIGTERM the same, once all guests have
+  // left or their time is up, or when it comes again; SIGUSR1 leaves the workers to the next supervisor.
   absl::Status Run();
 
  private:
@@ -71,6 +72,8 @@ class Supervisor {
   void StartAccepting();
   void Complete(const Completion& completion);
   void OnSignal();
+  void StartDraining();
+  bool IsDone() const;
   void OnListener(uint32_t index);
   void Admit(Fd connection, const std::string& name);
   std::optional<GuestTable::Key> FindOrMake(const std::string& name);
@@ -96,6 +99,8 @@ class Supervisor {
   bool timer_armed_ = false;
   __kernel_timespec timer_{};
   bool running_ = true;
+  bool draining_ = false;  // takes no new guests, and ends with the last one
+  __kernel_timespec drain_timer_{};
   bool leave_workers_ = false;
 };
 

@@ -10,7 +10,6 @@ places of things; the supervisors are its own."""
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ sys.dont_write_bytecode = True  # the checkout is looked at, not written to
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path += [HERE, os.path.dirname(HERE)]
 import guests  # noqa: E402
+import supervisors  # noqa: E402
 
 KILLS = int(os.environ.get("NVSHIM_KILLS", "5"))
 INTERVAL_S = float(os.environ.get("NVSHIM_KILL_INTERVAL_S", "0"))
@@ -26,47 +26,12 @@ NAMES = ("a", "b", "c", "d")
 LINGER_MS = 500  # of an empty guest's worker
 
 
-class Supervisor:
-    """A gpu-broker with a socket for each of NAMES."""
+def copier(supervisor, name):
+    return supervisor.guest(name, os.path.abspath("testing/clients/copy_until_told"), "copying")
 
-    def __init__(self, folder):
-        self.folder = folder
-        guests.SOCKET = os.path.join(folder, "socket")
-        self.process = None
-        self.start()
 
-    def socket_of(self, name):
-        return os.path.join(self.folder, name)
-
-    def start(self):
-        ready, writer = os.pipe()
-        self.process = subprocess.Popen(
-            [guests.BROKER, "--driver=sim", "--sim-gpu=h100", f"--socket={guests.SOCKET}", f"--ready-fd={writer}",
-             f"--guest-linger-ms={LINGER_MS}", *(f"--guest-socket={name}={self.socket_of(name)}" for name in NAMES)],
-            stdin=subprocess.DEVNULL, pass_fds=[writer])
-        os.close(writer)
-        with open(ready, "rb") as reader:
-            if reader.read() != b"ready\n":
-                guests.fail(f"a supervisor ends with status {self.process.wait(guests.PATIENCE_S)} instead of starting")
-
-    def end(self, number):
-        self.process.send_signal(number)
-        return self.process.wait(guests.PATIENCE_S)
-
-    def restart(self, number=signal.SIGKILL):
-        self.end(number)
-        self.start()
-
-    def guest(self, name, program, says):
-        guest = guests.Guest("env", f"LD_PRELOAD={guests.PRELOAD}", f"NVSHIM_SOCKET={self.socket_of(name)}", program)
-        guest.expect(says)
-        return guest
-
-    def copier(self, name):
-        return self.guest(name, os.path.abspath("testing/clients/copy_until_told"), "copying")
-
-    def caller(self, name):
-        return self.guest(name, os.path.abspath("testing/e2e/victims/caller"), "calling")
+def caller(supervisor, name):
+    return supervisor.guest(name, os.path.abspath("testing/e2e/victims/caller"), "calling")
 
 
 def view(stats):
@@ -75,25 +40,9 @@ def view(stats):
             for worker in stats["workers"] for guest in worker["guests"]}
 
 
-def is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"  # a dead one that nobody has reaped is dead
-    except FileNotFoundError:
-        return False
-
-
-def await_gone(pids, what):
-    deadline = time.monotonic() + guests.PATIENCE_S
-    while any(is_alive(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            guests.fail(f"{what}: {[pid for pid in pids if is_alive(pid)]}")
-        time.sleep(0.01)
-
-
 def check_newcomer(supervisor, name, wanted):
     """One more process of a guest is served by the guest's worker, beside what the guest holds already."""
-    newcomer = supervisor.caller(name)
+    newcomer = caller(supervisor, name)
     now = view(guests.stats())
     if {key: now[key]["worker_pid"] for key in now} != {key: wanted[key]["worker_pid"] for key in wanted}:
         guests.fail(f"a process of guest '{name}' has changed the workers from {wanted} to {now}")
@@ -104,7 +53,7 @@ def check_newcomer(supervisor, name, wanted):
 
 
 def kill_under_load(supervisor):
-    copiers = {name: supervisor.copier(name) for name in NAMES}
+    copiers = {name: copier(supervisor, name) for name in NAMES}
     before = guests.stats()
     wanted = view(before)
     if len({guest["worker_pid"] for guest in wanted.values()}) != len(NAMES):
@@ -112,7 +61,8 @@ def kill_under_load(supervisor):
     frames = before["frames"]
     for kill in range(KILLS):
         time.sleep(INTERVAL_S)
-        supervisor.restart()
+        supervisor.end(signal.SIGKILL)
+        supervisor.start()
         now = guests.stats()
         if view(now) != wanted:
             guests.fail(f"restart {kill + 1} has changed what guests hold: {view(now)}, before: {wanted}")
@@ -123,17 +73,17 @@ def kill_under_load(supervisor):
     for copier in copiers.values():
         copier.finish()
     guests.await_stats(guests.nothing_held, "all guests are gone and something is still held")
-    await_gone([guest["worker_pid"] for guest in wanted.values()], "workers of guests that have left stay")
+    supervisors.await_gone([guest["worker_pid"] for guest in wanted.values()], "workers of guests that have left stay")
 
 
 def leave_alone(supervisor):
     """Without a supervisor guests go on, and their workers end when they have left."""
-    staying, leaving = supervisor.caller("a"), supervisor.caller("b")
+    staying, leaving = caller(supervisor, "a"), caller(supervisor, "b")
     before = view(guests.stats())
     if supervisor.end(signal.SIGUSR1) != 0:
         guests.fail("a supervisor does not end well on SIGUSR1")
     leaving.finish()
-    await_gone([before["b"]["worker_pid"]], "a worker stays that has neither a supervisor nor a guest")
+    supervisors.await_gone([before["b"]["worker_pid"]], "a worker stays that has neither a supervisor nor a guest")
     supervisor.start()
     now = view(guests.stats())
     if now != {"a": before["a"]}:
@@ -143,23 +93,21 @@ def leave_alone(supervisor):
 
 def main():
     folder = tempfile.mkdtemp(prefix="nvshim-restart-", dir="/tmp")  # the path of a Unix socket has 107 bytes
-    supervisor = None
     try:
-        supervisor = Supervisor(folder)
+        supervisor = supervisors.Supervisor(folder, NAMES, f"--guest-linger-ms={LINGER_MS}", "--drain-ms=0")
         kill_under_load(supervisor)
         staying, worker = leave_alone(supervisor)
         # A worker found again is ended like any other.
         if supervisor.end(signal.SIGTERM) != 0:
             guests.fail("a supervisor does not end well on SIGTERM")
-        await_gone([worker], "a worker outlives a supervisor that was told to end")
+        supervisors.await_gone([worker], "a worker outlives a supervisor that was told to end")
         staying.expect("EIO")
         staying.process.wait(guests.PATIENCE_S)
         if os.listdir(folder):
             guests.fail(f"a supervisor that has ended leaves {os.listdir(folder)}")
         print(f"{KILLS} supervisors killed under {len(NAMES)} guests, all copies equal, nothing lost and nothing left")
     finally:
-        if supervisor is not None:
-            supervisor.process.kill()
+        supervisors.clean_up()
         shutil.rmtree(folder, ignore_errors=True)
 
 
