@@ -225,6 +225,10 @@ absl::StatusOr<std::string> VerdictsFor(const std::string& driver_version, const
 
 int Supervise(const Flags& flags, MakeKernel make_kernel) {
   StartLog(flags, "gpu-broker");
+  auto service_manager = ServiceManager::FromEnvironment();
+  if (!service_manager.ok()) return Fail(service_manager.status());
+  auto inherited_sockets = service_manager->TakeSockets();
+  if (!inherited_sockets.ok()) return Fail(inherited_sockets.status());
   if (flags.ready_fd >= 0) fcntl(flags.ready_fd, F_SETFD, FD_CLOEXEC);
   auto backend = PrepareBackend(flags, make_kernel);
   if (!backend.ok()) return Fail(backend.status());
@@ -239,6 +243,7 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
   SupervisorOptions options;
   options.socket = flags.socket;
   options.named_sockets = *std::move(named_sockets);
+  options.inherited_sockets = *std::move(inherited_sockets);
   options.memory_quota_bytes = flags.mem_quota_bytes;
   options.named_memory_quotas_bytes = *std::move(named_quotas);
   options.control_socket = ControlSocketOf(flags.socket);
@@ -257,6 +262,7 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
   options.worker_uids = *worker_uids;
   options.driver = flags.driver;
   options.driver_version = backend->driver_version;
+  options.service_manager = *std::move(service_manager);
   auto supervisor = Supervisor::Create(std::move(options));
   if (!supervisor.ok()) return Fail(supervisor.status());
   spdlog::info("serving driver {} {} at {}", flags.driver, backend->driver_version, flags.socket);

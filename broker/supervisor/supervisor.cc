@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "broker/io/socket.h"
 #include "broker/supervisor/guest_identity.h"
 
@@ -26,7 +27,8 @@ enum TagKind : uint8_t {
   kWorkerTag,
   kEndingWorkerTag,
   kTimerTag,
-  kDrainTag
+  kDrainTag,
+  kWatchdogTag
 };
 
 // Guests connect from any uid; who they are decides the kernel, what they get the worker.
@@ -35,6 +37,9 @@ constexpr mode_t kGuestSocketMode = 0666;
 // Bounds the supervisor's tables and the worker processes it starts: a user who can make control groups can
 // be many guests.
 constexpr size_t kGuestsMax = 4096;
+
+// The kernel releases what ended workers held; a driver of hardware may take seconds for each.
+constexpr std::chrono::seconds kReleaseTime(60);
 
 // Connections taken per turn before anything else is looked at.
 constexpr int kAcceptsPerTurnMax = 64;
@@ -87,13 +92,18 @@ Supervisor::Supervisor(SupervisorOptions options, std::unique_ptr<Loop> loop)
       control_(loop_.get(), kControlListenerTag, kControlTag, [this] { AskForStatistics(); }) {}
 
 Supervisor::~Supervisor() {
-  for (const Listener& listener : listeners_) unlink(listener.path.c_str());
+  for (const Listener& listener : listeners_)
+    if (!listener.path.empty()) unlink(listener.path.c_str());
   unlink(options_.control_socket.c_str());
 }
 
 absl::Status Supervisor::Bind() {
   std::map<std::string, std::string> sockets = options_.named_sockets;
   sockets.emplace("", options_.socket);
+  for (InheritedSocket& inherited : options_.inherited_sockets) {
+    sockets.erase(inherited.guest);
+    listeners_.push_back({std::move(inherited.socket), "", inherited.guest});
+  }
   for (const auto& [guest, path] : sockets) {
     auto socket = Listen(path, kGuestSocketMode);
     if (!socket.ok()) return socket.status();
@@ -119,14 +129,32 @@ void Supervisor::StartAccepting() {
   for (uint32_t i = 0; i < listeners_.size(); ++i)
     loop_->Poll(listeners_[i].socket.get(), POLLIN, {kListenerTag, i});
   control_.Start();
+  if (options_.service_manager.watchdog_interval()) FeedWatchdog();
+}
+
+// From the loop, so that a supervisor that is stuck is noticed.
+void Supervisor::FeedWatchdog() {
+  options_.service_manager.FeedWatchdog();
+  watchdog_timer_ = TimespecOf(*options_.service_manager.watchdog_interval());
+  loop_->Timeout(&watchdog_timer_, {kWatchdogTag, 0});
+}
+
+void Supervisor::TellStatus() {
+  if (guests_told_ == guests_.size()) return;
+  guests_told_ = guests_.size();
+  options_.service_manager.Status(absl::StrCat(guests_.size(), guests_.size() == 1 ? " guest" : " guests",
+                                               ", driver ", options_.driver, " ", options_.driver_version));
 }
 
 absl::Status Supervisor::Run() {
+  options_.service_manager.Ready();
   while (!IsDone()) {
+    TellStatus();
     loop_->Submit(true);
     Completion completion;
     while (running_ && loop_->Next(&completion)) Complete(completion);
   }
+  options_.service_manager.Stopping(kReleaseTime);
   if (leave_workers_) {
     spdlog::info("stopping; {} guests go on", guests_.size());
     return absl::OkStatus();
@@ -156,6 +184,8 @@ void Supervisor::Complete(const Completion& completion) {
     case kDrainTag:
       running_ = false;
       return;
+    case kWatchdogTag:
+      return FeedWatchdog();
     default:
       return;
   }
@@ -172,6 +202,7 @@ void Supervisor::OnSignal() {
 void Supervisor::StartDraining() {
   spdlog::info("no new guests; {} have {} ms to leave", guests_.busy(), options_.drain.count());
   draining_ = true;
+  options_.service_manager.Stopping(options_.drain + kReleaseTime);
   drain_timer_ = TimespecOf(options_.drain);
   loop_->Timeout(&drain_timer_, {kDrainTag, 0});
 }

@@ -21,6 +21,7 @@
 #include "broker/io/loop.h"
 #include "broker/supervisor/control_server.h"
 #include "broker/supervisor/guest_table.h"
+#include "broker/supervisor/service_manager.h"
 #include "broker/supervisor/workers.h"
 #include "proto/control.pb.h"
 
@@ -29,6 +30,7 @@ namespace nvshim::broker {
 struct SupervisorOptions {
   std::string socket;                                // guests by uid and cgroup
   std::map<std::string, std::string> named_sockets;  // guest name -> socket path
+  std::vector<InheritedSocket> inherited_sockets;    // instead of those above that are for the same guests
   std::string control_socket;
   std::string worker_folder;                                  // of the workers' sockets
   uint64_t memory_quota_bytes = 0;                            // of video memory, for each guest; 0 = none
@@ -40,6 +42,7 @@ struct SupervisorOptions {
   std::optional<UidRange> worker_uids;  // each worker runs under a user id of its own out of these
   std::string driver;                   // for statistics
   std::string driver_version;           // for statistics
+  ServiceManager service_manager;
 };
 
 class Supervisor {
@@ -56,7 +59,7 @@ class Supervisor {
  private:
   struct Listener {
     Fd socket;
-    std::string path;
+    std::string path;   // empty: made by somebody else
     std::string guest;  // name of the guest; empty: by the peer
   };
   struct WorkerRecord {
@@ -70,6 +73,8 @@ class Supervisor {
   absl::Status Bind();
   absl::Status CatchSignals();
   void StartAccepting();
+  void FeedWatchdog();
+  void TellStatus();
   void Complete(const Completion& completion);
   void OnSignal();
   void StartDraining();
@@ -96,6 +101,8 @@ class Supervisor {
   ControlServer control_;
   GuestTable guests_;
   std::map<uint32_t, WorkerRecord> records_;  // by worker
+  __kernel_timespec watchdog_timer_{};
+  std::optional<size_t> guests_told_;  // to the service manager
   bool timer_armed_ = false;
   __kernel_timespec timer_{};
   bool running_ = true;

@@ -70,11 +70,15 @@ void Worker::OnListener() {
     if (!next.valid()) return;
     if (supervisor_.valid()) ReadSupervisor();  // what it said before it died counts
     LoseSupervisor();
-    supervisor_ = std::move(next);
-    loop_->Poll(supervisor_.get(), POLLIN | POLLRDHUP, {kSupervisorTag, supervisor_number_});
-    SayHello();
+    Serve(std::move(next));
     if (!ReadSupervisor()) LoseSupervisor();
   }
+}
+
+void Worker::Serve(Fd supervisor) {
+  supervisor_ = std::move(supervisor);
+  loop_->Poll(supervisor_.get(), POLLIN | POLLRDHUP, {kSupervisorTag, supervisor_number_});
+  SayHello();
 }
 
 void Worker::OnSupervisor(const Completion& completion) {
@@ -110,6 +114,7 @@ void Worker::LoseSupervisor() {
   loop_->Submit(false);  // before the descriptor's number can mean something else
   ++supervisor_number_;
   supervisor_.Reset();
+  if (!listener_.valid()) running_ = false;
   EndLater();
 }
 

@@ -53,7 +53,8 @@ Worker::Worker(WorkerOptions options, std::unique_ptr<Loop> loop,
       loop_(std::move(loop)),
       core_(table, std::move(verdicts), MinorsOf(driver_->info())),
       placeholders_(loop_.get(), kPlaceholderTag) {
-  loop_->Poll(listener_.get(), POLLIN, {kListenerTag, 0});
+  if (listener_.valid()) loop_->Poll(listener_.get(), POLLIN, {kListenerTag, 0});
+  if (options.supervisor.valid()) Serve(std::move(options.supervisor));
   loop_->Poll(blocking_calls_->fd(), POLLIN, {kBlockingTag, 0});
   if (driver_->signal_fd() >= 0) loop_->Poll(driver_->signal_fd(), POLLIN, {kSignalTag, 0});
 }

@@ -30,7 +30,8 @@
 namespace nvshim::broker {
 
 struct WorkerOptions {
-  Fd listener;  // supervisors connect here, one after the other: ToWorker in, FromWorker out
+  Fd listener;    // supervisors connect here, one after the other: ToWorker in, FromWorker out
+  Fd supervisor;  // instead: the only one there will be, with which the worker ends
   // A worker without guests ends by itself when it has been without a supervisor for that long.
   std::chrono::milliseconds guest_linger{0};
   std::string verdicts;  // Verdicts::Encode of the table of the driver's version
@@ -80,6 +81,7 @@ class Worker {
 
   void Complete(const Completion& completion);
   void OnListener();
+  void Serve(Fd supervisor);
   void OnSupervisor(const Completion& completion);
   bool ReadSupervisor();
   void LoseSupervisor();

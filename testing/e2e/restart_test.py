@@ -70,8 +70,8 @@ def kill_under_load(supervisor):
             guests.fail(f"the count of frames went from {frames} to {now['frames']}")
         frames = now["frames"]
         check_newcomer(supervisor, NAMES[kill % len(NAMES)], wanted)
-    for copier in copiers.values():
-        copier.finish()
+    for guest in copiers.values():
+        guest.finish()
     guests.await_stats(guests.nothing_held, "all guests are gone and something is still held")
     supervisors.await_gone([guest["worker_pid"] for guest in wanted.values()], "workers of guests that have left stay")
 

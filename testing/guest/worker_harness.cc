@@ -2,12 +2,10 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <random>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -21,22 +19,6 @@ namespace {
 
 constexpr size_t kMessageSizeBytesMax = 256 << 10;
 
-// A listening socket of a name that nobody else has, and a connection to it.
-std::pair<broker::Fd, int> ListenAndConnect() {
-  broker::Fd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  socklen_t size = sizeof(sa_family_t);  // the kernel chooses the rest
-  const int connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 ||
-      listen(listener.get(), 1) != 0)
-    abort();
-  size = sizeof(address);
-  if (getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
-      connect(connection, reinterpret_cast<sockaddr*>(&address), size) != 0)
-    abort();
-  return {std::move(listener), connection};
-}
-
 std::unique_ptr<broker::Driver> SimulatedGpu(const std::string& gpu) {
   broker::SimOptions sim;
   sim.gpu = gpu;
@@ -48,8 +30,11 @@ std::unique_ptr<broker::Driver> SimulatedGpu(const std::string& gpu) {
 WorkerHarness::WorkerHarness(const std::string& gpu) : WorkerHarness(SimulatedGpu(gpu)) {}
 
 WorkerHarness::WorkerHarness(std::unique_ptr<broker::Driver> driver) : instances_(std::random_device{}()) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) abort();
+  supervisor_ = pair[0];
   broker::WorkerOptions options;
-  std::tie(options.listener, supervisor_) = ListenAndConnect();
+  options.supervisor = broker::Fd(pair[1]);
   const abi::Table& table = *abi::ChooseTable(driver->info().version).table;
   options.verdicts = broker::Verdicts::OfTable(table).Encode(table);
   options.driver = std::move(driver);
