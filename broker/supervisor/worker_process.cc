@@ -92,14 +92,17 @@ absl::StatusOr<WorkerProcess> FindWorker(const std::string& socket_path) {
   if (!socket.ok()) return socket.status();
   auto peer = PeerOf(socket->get());
   if (!peer.ok()) return peer.status();
-  WorkerProcess worker{.pid = peer->pid,
-                       .uid = peer->uid,
-                       .process = peer->pidfd.valid() ? std::move(peer->pidfd) : PidfdOf(peer->pid),
-                       .socket = *std::move(socket)};
+  return WorkerProcess{
+      .pid = peer->pid, .uid = peer->uid, .process = std::move(peer->pidfd), .socket = *std::move(socket)};
+}
+
+bool IdentifyWorker(WorkerProcess& worker, pid_t pid) {
+  if (worker.pid != pid) return false;
+  if (worker.process.valid()) return true;
+  worker.process = PidfdOf(pid);
   // Asked after opening: the number meant the worker for as long as the worker lived.
-  if (!worker.process.valid() || HungUp(worker.socket.get()))
-    return absl::NotFoundError("the worker has ended");
-  return worker;
+  if (HungUp(worker.socket.get())) worker.process.Reset();
+  return worker.process.valid();
 }
 
 void KillWorker(WorkerProcess& worker) {
@@ -112,7 +115,7 @@ void KillWorker(WorkerProcess& worker) {
 }
 
 bool ReapWorker(WorkerProcess& worker, bool wait) {
-  if (worker.pid <= 0) return true;
+  if (worker.pid <= 0 || !worker.process.valid()) return true;
   if (worker.child) {
     pid_t reaped;
     do {

@@ -29,9 +29,14 @@ inline constexpr int kWorkerListenerFd = 3;
 absl::StatusOr<WorkerProcess> StartWorker(const std::string& socket_path,
                                           const std::vector<std::string>& arguments);
 
-// Connects to the worker of an earlier supervisor. Which process it is the kernel says: it is the one that
-// called ListenHere last. Fails when nobody listens.
+// Connects to the worker of an earlier supervisor. Fails when nobody listens. Who it is, is the kernel's word
+// for the process that called ListenHere last: the worker, or a supervisor that died before its new worker
+// had come so far.
 absl::StatusOr<WorkerProcess> FindWorker(const std::string& socket_path);
+
+// Makes sure that `worker`, which was found, is the process that says of itself to be `pid`. Only then may it
+// be ended.
+bool IdentifyWorker(WorkerProcess& worker, pid_t pid);
 
 // Ends the worker. Its files, and with them its guests' objects, are released by the kernel, which may take a
 // driver of hardware seconds; so nobody waits. Before or after, in any order, the process must be reaped.

@@ -100,11 +100,15 @@ bool Workers::Identify(uint32_t worker, const FromWorker& message) {
   Record& record = workers_.at(worker);
   if (record.identified) return true;
   if (!message.has_hello()) return false;
-  record.identified = static_cast<pid_t>(message.hello().pid()) == record.process.pid;
+  const auto pid = static_cast<pid_t>(message.hello().pid());
+  record.identified = IdentifyWorker(record.process, pid);
   if (record.identified) return true;
   loop_->Cancel({options_.message_tag, worker});
   loop_->Submit(false);  // before the descriptor's number can mean something else
-  if (!Find(worker)) workers_.erase(worker);
+  const bool again = !std::exchange(record.mistaken, true);
+  if (again && Find(worker)) return false;
+  spdlog::warn("a worker says that it is pid {}, and is not; it is left alone", pid);
+  workers_.erase(worker);
   return false;
 }
 

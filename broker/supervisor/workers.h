@@ -65,7 +65,8 @@ class Workers {
   struct Record {
     WorkerProcess process;
     WorkerUids::Lease uid;
-    bool identified = false;  // the process is the one that listens
+    bool identified = false;
+    bool mistaken = false;  // for its supervisor, once
   };
 
   std::string SocketOf(uint32_t worker) const;
