@@ -262,6 +262,7 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
   options.worker_uids = *worker_uids;
   options.driver = flags.driver;
   options.driver_version = backend->driver_version;
+  if (backend->gpus) service_manager->Keep(backend->gpus->fds());
   options.service_manager = *std::move(service_manager);
   auto supervisor = Supervisor::Create(std::move(options));
   if (!supervisor.ok()) return Fail(supervisor.status());

@@ -17,6 +17,7 @@ namespace {
 
 constexpr char kLibrary[] = "libsystemd.so.0";
 constexpr char kGuestPrefix[] = "guest=";
+constexpr char kKept[] = "warm-gpu";  // name of files that systemd holds
 
 bool StartedBySystemd() {
   return getenv("NOTIFY_SOCKET") != nullptr || getenv("LISTEN_FDS") != nullptr ||
@@ -27,6 +28,7 @@ bool StartedBySystemd() {
 
 struct ServiceManager::Library {
   decltype(&sd_notify) notify;
+  decltype(&sd_pid_notify_with_fds) pid_notify_with_fds;
   decltype(&sd_listen_fds_with_names) listen_fds_with_names;
   decltype(&sd_is_socket_unix) is_socket_unix;
   decltype(&sd_watchdog_enabled) watchdog_enabled;
@@ -37,14 +39,17 @@ struct ServiceManager::Library {
     if (handle == nullptr) return nullptr;
     static Library library;
     library.notify = reinterpret_cast<decltype(&sd_notify)>(dlsym(handle, "sd_notify"));
+    library.pid_notify_with_fds =
+        reinterpret_cast<decltype(&sd_pid_notify_with_fds)>(dlsym(handle, "sd_pid_notify_with_fds"));
     library.listen_fds_with_names =
         reinterpret_cast<decltype(&sd_listen_fds_with_names)>(dlsym(handle, "sd_listen_fds_with_names"));
     library.is_socket_unix =
         reinterpret_cast<decltype(&sd_is_socket_unix)>(dlsym(handle, "sd_is_socket_unix"));
     library.watchdog_enabled =
         reinterpret_cast<decltype(&sd_watchdog_enabled)>(dlsym(handle, "sd_watchdog_enabled"));
-    const bool whole = library.notify != nullptr && library.listen_fds_with_names != nullptr &&
-                       library.is_socket_unix != nullptr && library.watchdog_enabled != nullptr;
+    const bool whole = library.notify != nullptr && library.pid_notify_with_fds != nullptr &&
+                       library.listen_fds_with_names != nullptr && library.is_socket_unix != nullptr &&
+                       library.watchdog_enabled != nullptr;
     return whole ? &library : nullptr;
   }
 };
@@ -73,6 +78,7 @@ absl::StatusOr<std::vector<InheritedSocket>> ServiceManager::TakeSockets() {
     Fd socket(SD_LISTEN_FDS_START + i);
     const std::string name = names[i];
     free(names[i]);
+    if (name == kKept) continue;  // systemd holds it all the same
     if (library_->is_socket_unix(socket.get(), SOCK_SEQPACKET, /*listening=*/1, nullptr, 0) <= 0)
       wrong = name;
     fcntl(socket.get(), F_SETFL, fcntl(socket.get(), F_GETFL) | O_NONBLOCK);
@@ -84,6 +90,16 @@ absl::StatusOr<std::vector<InheritedSocket>> ServiceManager::TakeSockets() {
     return absl::InvalidArgumentError(
         absl::StrCat("the socket '", wrong, "' that systemd has passed is none of ListenSequentialPacket="));
   return sockets;
+}
+
+void ServiceManager::Keep(std::span<const int> fds) const {
+  if (library_ == nullptr) return;
+  Notify(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", kKept));
+  // Not polled: what an idle device file polls as says nothing about whether it is worth holding.
+  const std::string state = absl::StrCat("FDSTORE=1\nFDPOLL=0\nFDNAME=", kKept);
+  const int sent = library_->pid_notify_with_fds(/*pid=*/0, /*unset_environment=*/0, state.c_str(),
+                                                 fds.data(), static_cast<unsigned>(fds.size()));
+  if (sent < 0) spdlog::warn("systemd cannot be given the open GPUs: errno {}", -sent);
 }
 
 void ServiceManager::Stopping(std::chrono::microseconds most) const {

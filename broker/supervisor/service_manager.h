@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,10 @@ class ServiceManager {
   // The sockets of gpu-broker.socket and of each gpu-broker-guest@NAME.socket, once. An error names the one
   // that is of the wrong kind.
   absl::StatusOr<std::vector<InheritedSocket>> TakeSockets();
+
+  // Has systemd hold these open files until the service is stopped, in place of those that it holds already.
+  // So a restart finds the GPUs initialised, also when no worker has them open.
+  void Keep(std::span<const int> fds) const;
 
   // How often FeedWatchdog is due; nothing when nobody watches.
   std::optional<std::chrono::microseconds> watchdog_interval() const { return watchdog_interval_; }

@@ -102,6 +102,17 @@ TEST_F(ServiceManagerTest, TakesSocketsByTheirNames) {
   EXPECT_EQ(getenv("LISTEN_FDS"), nullptr);
 }
 
+TEST_F(ServiceManagerTest, FilesThatSystemdHoldsAreNoSockets) {
+  Pass(SOCK_SEQPACKET, "guests:warm-gpu");
+  auto manager = ServiceManager::FromEnvironment();
+  ASSERT_TRUE(manager.ok()) << manager.status();
+  EXPECT_EQ(manager->TakeSockets()->size(), 1u);
+  const int fds[] = {STDERR_FILENO};
+  manager->Keep(fds);
+  EXPECT_EQ(Told(), "FDSTOREREMOVE=1\nFDNAME=warm-gpu");
+  EXPECT_EQ(Told(), "FDSTORE=1\nFDPOLL=0\nFDNAME=warm-gpu");
+}
+
 TEST_F(ServiceManagerTest, RefusesSocketsOfAnotherKind) {
   Pass(SOCK_STREAM, "guests");
   auto manager = ServiceManager::FromEnvironment();
