@@ -12,6 +12,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@
 #include "broker/policy/policy.h"
 #include "broker/policy_command.h"
 #include "broker/sandbox/privileges.h"
+#include "broker/settings.h"
 #include "broker/supervisor/control_client.h"
 #include "broker/supervisor/statistics_json.h"
 #include "broker/supervisor/supervisor.h"
@@ -38,6 +40,7 @@ namespace nvshim::broker {
 namespace {
 
 constexpr char kVersion[] = "0.1.0";
+constexpr char kDefaultConfig[] = "/etc/gpu-broker/config.toml";
 constexpr char kDefaultSocket[] = "/run/gpu-broker/gpu-broker.sock";
 
 // Turns 1GiB, 512MiB, 1073741824 into a number of bytes; KB and KiB are the same. The complaint, if there is
@@ -57,6 +60,9 @@ std::string NamedToBytes(std::string& named_size) {
 }
 
 struct Flags {
+  std::string config;  // empty: the default, if it is there
+  bool no_config = false;
+  bool check_config = false;
   std::string driver = "sim";
   std::string socket = kDefaultSocket;
   std::vector<std::string> guest_sockets;  // NAME=PATH
@@ -206,6 +212,29 @@ absl::StatusOr<std::optional<UidRange>> WorkerUidRange(const Flags& flags) {
   return *range;
 }
 
+// What the command line, the environment and the configuration files say together, and what can be said of it
+// before the driver is looked at.
+absl::Status CompleteFlags(CLI::App& app, const Flags& flags) {
+  std::vector<Setting> files;
+  if (!flags.no_config) {
+    auto read = ReadConfigFiles(flags.config.empty() ? kDefaultConfig : flags.config, flags.config.empty());
+    if (!read.ok()) return read.status();
+    files = *std::move(read);
+  }
+  return ApplySettings(app, files, [](const char* name) -> const char* { return getenv(name); });
+}
+
+// gpu-broker --check-config
+int CheckConfig(const Flags& flags) {
+  auto named_sockets = ByName(flags.guest_sockets, "--guest-socket", "PATH");
+  if (!named_sockets.ok()) return Fail(named_sockets.status());
+  if (auto quotas = NamedQuotas(flags, *named_sockets); !quotas.ok()) return Fail(quotas.status());
+  if (auto uids = WorkerUidRange(flags); !uids.ok()) return Fail(uids.status());
+  if (auto policy = Policy::Load(flags.policy); !policy.ok()) return Fail(policy.status());
+  std::puts("the configuration is right");
+  return 0;
+}
+
 void TellReady(int fd) {
   if (fd < 0) return;
   if (write(fd, "ready\n", 6) != 6) spdlog::warn("--ready-fd={} cannot be written", fd);
@@ -341,6 +370,14 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
                "gpu-broker");
   app.set_version_flag("--version", kVersion);
   AddDriverFlags(app, flags);
+  app.add_option("--config", flags.config,
+                 "Configuration file, read before the files PATH.d/*.toml: a line NAME = VALUE for each "
+                 "option --NAME")
+      ->type_name("PATH")
+      ->configurable(false);
+  app.add_flag("--no-config", flags.no_config, "Read no configuration files")->configurable(false);
+  app.add_flag("--check-config", flags.check_config, "Say what is wrong with the configuration, and exit")
+      ->configurable(false);
   app.add_option("--socket", flags.socket, "Unix socket at which guests connect")->capture_default_str();
   app.add_option("--guest-socket", flags.guest_sockets,
                  "NAME=PATH: one more socket; whoever connects there belongs to the guest NAME");
@@ -363,7 +400,8 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
       "--worker-uid-range", flags.worker_uid_range,
       "FIRST-LAST: give each worker a user id of its own out of these (needs CAP_SETUID, CAP_KILL)");
   app.add_option("--ready-fd", flags.ready_fd,
-                 "Descriptor that gets the line 'ready' once guests can connect");
+                 "Descriptor that gets the line 'ready' once guests can connect")
+      ->configurable(false);
 
   AddPolicyFlags(app, flags.policy);
 
@@ -391,7 +429,8 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
   if (*abi_list) return std::fputs((as_json ? AbiListJson() : AbiListText()).c_str(), stdout) < 0;
   if (policy.IsAsked()) return Print(policy.Run());
   if (*worker) return Work(flags, make_kernel);
-  return Supervise(flags, make_kernel);
+  if (auto status = CompleteFlags(app, flags); !status.ok()) return Fail(status);
+  return flags.check_config ? CheckConfig(flags) : Supervise(flags, make_kernel);
 }
 
 }  // namespace nvshim::broker

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Law: a supervisor that is killed with SIGKILL, or ended with SIGUSR1, takes nobody along. The one that is started in its
 place finds every worker with its guests and what they hold; new processes of a guest join its worker; copies that run
-meanwhile come back equal; and workers whose guests leave while nobody supervises end by themselves.
+meanwhile come back equal; and workers whose guests leave while nobody supervises end by themselves. A folder of workers
+that is not the broker's alone is refused.
 
 NVSHIM_KILLS says how often the supervisor is killed under four guests, 5 times unless set; NVSHIM_KILL_INTERVAL_S how long
 each lives, not at all longer than it takes to look unless set. Runs under testing/with-broker, for its private /dev and the
@@ -10,6 +11,7 @@ places of things; the supervisors are its own."""
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -91,6 +93,16 @@ def leave_alone(supervisor):
     return staying, before["a"]["worker_pid"]
 
 
+def refuse_folder_of_others(folder):
+    """Workers are not looked for where somebody else could put a socket."""
+    path = os.path.join(folder, "open")
+    os.mkdir(path + ".workers", 0o755)
+    result = subprocess.run([guests.BROKER, "--no-config", f"--socket={path}"], stdin=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True, check=False, timeout=guests.PATIENCE_S)
+    if result.returncode != 1 or "mode 0700" not in result.stderr:
+        guests.fail(f"with a folder that is open to all: status {result.returncode}, '{result.stderr}'")
+
+
 def main():
     folder = tempfile.mkdtemp(prefix="nvshim-restart-", dir="/tmp")  # the path of a Unix socket has 107 bytes
     try:
@@ -105,6 +117,7 @@ def main():
         staying.process.wait(guests.PATIENCE_S)
         if os.listdir(folder):
             guests.fail(f"a supervisor that has ended leaves {os.listdir(folder)}")
+        refuse_folder_of_others(folder)
         print(f"{KILLS} supervisors killed under {len(NAMES)} guests, all copies equal, nothing lost and nothing left")
     finally:
         supervisors.clean_up()
