@@ -5,12 +5,14 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,10 +24,12 @@
 #include "broker/driver/kernel/kernel_driver.h"
 #include "broker/driver/sim/sim_driver.h"
 #include "broker/driver/table_for.h"
+#include "broker/io/socket.h"
 #include "broker/limits_command.h"
 #include "broker/policy/policy.h"
 #include "broker/policy_command.h"
 #include "broker/sandbox/privileges.h"
+#include "broker/settings.h"
 #include "broker/supervisor/control_client.h"
 #include "broker/supervisor/statistics_json.h"
 #include "broker/supervisor/supervisor.h"
@@ -38,6 +42,7 @@ namespace nvshim::broker {
 namespace {
 
 constexpr char kVersion[] = "0.1.0";
+constexpr char kDefaultConfig[] = "/etc/gpu-broker/config.toml";
 constexpr char kDefaultSocket[] = "/run/gpu-broker/gpu-broker.sock";
 
 // ToBytes behind the = of NAME=SIZE.
@@ -51,6 +56,9 @@ std::string NamedToBytes(std::string& named_size) {
 }
 
 struct Flags {
+  std::string config;  // empty: the default, if it is there
+  bool no_config = false;
+  bool check_config = false;
   std::string driver = "sim";
   std::string socket = kDefaultSocket;
   std::vector<std::string> guest_sockets;  // NAME=PATH
@@ -61,6 +69,7 @@ struct Flags {
   std::string sim_kernels = "fail";
   uint32_t guests_per_worker = 1;
   uint32_t guest_linger_ms = 10'000;
+  uint32_t drain_ms = 5'000;
   std::string worker_uid_range;  // FIRST-LAST, or empty: the broker's own
   std::optional<uid_t> uid;      // of a worker
   PolicyOptions policy;
@@ -75,6 +84,7 @@ int Fail(const absl::Status& status) {
 }
 
 void StartLog(const Flags& flags, const char* role) {
+  signal(SIGPIPE, SIG_IGN);  // whoever read the log may be gone before the guests are
   spdlog::set_default_logger(spdlog::stderr_logger_mt(role));
   spdlog::set_pattern("%n[%P] %l: %v");
   spdlog::set_level(spdlog::level::from_str(flags.log_level));
@@ -194,6 +204,29 @@ absl::StatusOr<std::optional<UidRange>> WorkerUidRange(const Flags& flags) {
   return *range;
 }
 
+// What the command line, the environment and the configuration files say together, and what can be said of it
+// before the driver is looked at.
+absl::Status CompleteFlags(CLI::App& app, const Flags& flags) {
+  std::vector<Setting> files;
+  if (!flags.no_config) {
+    auto read = ReadConfigFiles(flags.config.empty() ? kDefaultConfig : flags.config, flags.config.empty());
+    if (!read.ok()) return read.status();
+    files = *std::move(read);
+  }
+  return ApplySettings(app, files, [](const char* name) -> const char* { return getenv(name); });
+}
+
+// gpu-broker --check-config
+int CheckConfig(const Flags& flags) {
+  auto named_sockets = ByName(flags.guest_sockets, "--guest-socket", "PATH");
+  if (!named_sockets.ok()) return Fail(named_sockets.status());
+  if (auto quotas = NamedQuotas(flags, *named_sockets); !quotas.ok()) return Fail(quotas.status());
+  if (auto uids = WorkerUidRange(flags); !uids.ok()) return Fail(uids.status());
+  if (auto policy = Policy::Load(flags.policy); !policy.ok()) return Fail(policy.status());
+  std::puts("the configuration is right");
+  return 0;
+}
+
 void TellReady(int fd) {
   if (fd < 0) return;
   if (write(fd, "ready\n", 6) != 6) spdlog::warn("--ready-fd={} cannot be written", fd);
@@ -213,6 +246,10 @@ absl::StatusOr<std::string> VerdictsFor(const std::string& driver_version, const
 
 int Supervise(const Flags& flags, MakeKernel make_kernel) {
   StartLog(flags, "gpu-broker");
+  auto service_manager = ServiceManager::FromEnvironment();
+  if (!service_manager.ok()) return Fail(service_manager.status());
+  auto inherited_sockets = service_manager->TakeSockets();
+  if (!inherited_sockets.ok()) return Fail(inherited_sockets.status());
   if (flags.ready_fd >= 0) fcntl(flags.ready_fd, F_SETFD, FD_CLOEXEC);
   auto backend = PrepareBackend(flags, make_kernel);
   if (!backend.ok()) return Fail(backend.status());
@@ -227,22 +264,28 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
   SupervisorOptions options;
   options.socket = flags.socket;
   options.named_sockets = *std::move(named_sockets);
+  options.inherited_sockets = *std::move(inherited_sockets);
   options.guest_limits = GuestLimits(flags.limits);
   options.uid_limits = UidLimits(flags.limits);
   options.named_memory_quotas_bytes = *std::move(named_quotas);
   options.control_socket = ControlSocketOf(flags.socket);
+  options.worker_folder = flags.socket + ".workers";
   options.guests_per_worker = flags.guests_per_worker;
   options.guest_linger = std::chrono::milliseconds(flags.guest_linger_ms);
+  options.drain = std::chrono::milliseconds(flags.drain_ms);
   options.worker_arguments = {"worker",
                               "--driver=" + flags.driver,
                               "--sim-gpu=" + flags.sim_gpu,
                               "--sim-driver-version=" + flags.sim_driver_version,
                               "--sim-kernels=" + flags.sim_kernels,
                               "--log-level=" + flags.log_level,
+                              absl::StrCat("--guest-linger-ms=", flags.guest_linger_ms),
                               "--verdicts=" + *verdicts};
   options.worker_uids = *worker_uids;
   options.driver = flags.driver;
   options.driver_version = backend->driver_version;
+  if (backend->gpus) service_manager->Keep(backend->gpus->fds());
+  options.service_manager = *std::move(service_manager);
   auto supervisor = Supervisor::Create(std::move(options));
   if (!supervisor.ok()) return Fail(supervisor.status());
   spdlog::info("serving driver {} {} at {}", flags.driver, backend->driver_version, flags.socket);
@@ -285,9 +328,11 @@ int Work(const Flags& flags, MakeKernel make_kernel) {
   mallopt(M_ARENA_MAX, 1);
   StartLog(flags, "gpu-broker-worker");
   if (auto status = DropPrivileges(flags.uid); !status.ok()) return Fail(status);
-  const std::unique_ptr<kernel::Kernel> kernel = flags.driver == "kernel" ? make_kernel() : nullptr;
   WorkerOptions options;
-  options.supervisor = Fd(kWorkerSocketFd);
+  options.listener = Fd(kWorkerListenerFd);
+  if (auto status = ListenHere(kWorkerListenerFd); !status.ok()) return Fail(status);
+  const std::unique_ptr<kernel::Kernel> kernel = flags.driver == "kernel" ? make_kernel() : nullptr;
+  options.guest_linger = std::chrono::milliseconds(flags.guest_linger_ms);
   options.verdicts = flags.verdicts;
   if (auto status = MakeWorkerDriver(flags, kernel.get(), &options); !status.ok()) return Fail(status);
   auto worker = Worker::Create(std::move(options));
@@ -318,6 +363,14 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
                "gpu-broker");
   app.set_version_flag("--version", kVersion);
   AddDriverFlags(app, flags);
+  app.add_option("--config", flags.config,
+                 "Configuration file, read before the files PATH.d/*.toml: a line NAME = VALUE for each "
+                 "option --NAME")
+      ->type_name("PATH")
+      ->configurable(false);
+  app.add_flag("--no-config", flags.no_config, "Read no configuration files")->configurable(false);
+  app.add_flag("--check-config", flags.check_config, "Say what is wrong with the configuration, and exit")
+      ->configurable(false);
   app.add_option("--socket", flags.socket, "Unix socket at which guests connect")->capture_default_str();
   app.add_option("--guest-socket", flags.guest_sockets,
                  "NAME=PATH: one more socket; whoever connects there belongs to the guest NAME");
@@ -331,11 +384,14 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
   app.add_option("--guest-linger-ms", flags.guest_linger_ms,
                  "How long the worker of a guest without processes is kept for the next one")
       ->capture_default_str();
+  app.add_option("--drain-ms", flags.drain_ms, "How long guests have to leave by themselves after SIGTERM")
+      ->capture_default_str();
   app.add_option(
       "--worker-uid-range", flags.worker_uid_range,
       "FIRST-LAST: give each worker a user id of its own out of these (needs CAP_SETUID, CAP_KILL)");
   app.add_option("--ready-fd", flags.ready_fd,
-                 "Descriptor that gets the line 'ready' once guests can connect");
+                 "Descriptor that gets the line 'ready' once guests can connect")
+      ->configurable(false);
 
   AddPolicyFlags(app, flags.policy);
 
@@ -361,6 +417,8 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
   worker->group("");
   AddDriverFlags(*worker, flags);
   worker->add_option("--uid", flags.uid, "User id that the worker takes");
+  worker->add_option("--guest-linger-ms", flags.guest_linger_ms,
+                     "How long it stays without guests and supervisor");
   worker->add_option("--verdicts", flags.verdicts, "What guests get of each call, a letter for each");
   CLI11_PARSE(app, argc, argv);
 
@@ -369,7 +427,8 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
   if (*limits_list) return Print(as_json ? LimitsJson() : as_markdown ? LimitsMarkdown() : LimitsText());
   if (policy.IsAsked()) return Print(policy.Run());
   if (*worker) return Work(flags, make_kernel);
-  return Supervise(flags, make_kernel);
+  if (auto status = CompleteFlags(app, flags); !status.ok()) return Fail(status);
+  return flags.check_config ? CheckConfig(flags) : Supervise(flags, make_kernel);
 }
 
 }  // namespace nvshim::broker

@@ -27,6 +27,10 @@ constexpr std::string_view kShimVersion = "libnvshim 1";
 // program should hear "no device" rather than hang.
 constexpr time_t kTimeoutS = 5;
 
+// A supervisor that dies takes along whom it was just letting in; the next one serves who asks again. Who is
+// turned away without a word is so each time.
+constexpr int kAttempts = 3;
+
 // Where programs that count descriptors from 3 do not look, if the limit allows.
 constexpr int kParkFloors[] = {1000, 200};
 
@@ -141,10 +145,12 @@ int AdmitWelcome(Bytes message, std::span<const int> fds, uint32_t fd_count, Han
   return 0;
 }
 
+// 0, or the error of Handshake, or ECONNRESET when the broker hung up.
 int Admit(int channel, std::span<uint8_t> datagram, HandshakeResult* result, Welcome* welcome) {
   int fds[2] = {-1, -1};
   uint32_t fd_count = 0;
   const long size_bytes = Ask(channel, datagram, fds, &fd_count);
+  if (size_bytes == 0 || size_bytes == -ECONNRESET || size_bytes == -EPIPE) return ECONNRESET;
   if (size_bytes < 0) {
     LogNoBroker(SocketPath(), static_cast<int>(-size_bytes));
     return ENOENT;
@@ -157,7 +163,7 @@ int Admit(int channel, std::span<uint8_t> datagram, HandshakeResult* result, Wel
   } else if (Refused refused; kind == ChannelKind::kRefused && DecodeRefused(message, &refused)) {
     LogOnce({"no GPU: the broker refuses: ", refused.reason, " (errno ", Decimal(refused.error), ")"});
   } else {
-    Refuse("the broker closed the connection without a word; its log says why");
+    Refuse("the broker's answer is not understood; install the libnvshim.so that came with it");
   }
   if (error != 0)
     for (uint32_t i = 0; i < fd_count; ++i) CloseFd(fds[i]);
@@ -168,17 +174,22 @@ int Admit(int channel, std::span<uint8_t> datagram, HandshakeResult* result, Wel
 
 int Handshake(std::span<uint8_t> datagram, HandshakeResult* result, Welcome* welcome) {
   const char* const path = SocketPath();
-  const int channel = ConnectTo(path);
-  if (channel < 0) {
-    LogNoBroker(path, -channel);
-    return ENOENT;
-  }
-  const int error = Admit(channel, datagram, result, welcome);
-  if (error != 0)
+  for (int attempt = 1;; ++attempt) {
+    const int channel = ConnectTo(path);
+    if (channel < 0) {
+      LogNoBroker(path, -channel);
+      return ENOENT;
+    }
+    const int error = Admit(channel, datagram, result, welcome);
+    if (error == 0) {
+      result->channel_fd = channel;
+      return 0;
+    }
     CloseFd(channel);
-  else
-    result->channel_fd = channel;
-  return error;
+    if (error != ECONNRESET) return error;
+    if (attempt == kAttempts)
+      return Refuse("the broker closed the connection without a word; its log says why");
+  }
 }
 
 }  // namespace nvshim::preload

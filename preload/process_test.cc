@@ -187,7 +187,6 @@ TEST_F(ProcessTest, WhatIsNotAWelcomeIsNoDevice) {
       [] {
         return Reply{"\xff\xff\xff", -1};
       },
-      [] { return Reply{}; },
       [] {
         return Reply{Admission().datagram, -1};
       },
@@ -206,6 +205,13 @@ TEST_F(ProcessTest, WhatIsNotAWelcomeIsNoDevice) {
     EXPECT_TRUE(HoldsInChild([] { return ErrorOfAttach() == ENODEV && CurrentSession() == nullptr; })) << i;
     EXPECT_EQ(broker.hellos(), 1) << i;
   }
+}
+
+// As a supervisor that dies drops whom it was just letting in.
+TEST_F(ProcessTest, WhoIsDroppedWithoutAWordAsksAgainAndNotForEver) {
+  FakeBroker broker([] { return Reply{}; });
+  EXPECT_TRUE(HoldsInChild([] { return ErrorOfAttach() == ENODEV && CurrentSession() == nullptr; }));
+  EXPECT_EQ(broker.hellos(), 3);
 }
 
 int OpenDescriptors() {

@@ -1,6 +1,8 @@
 #include "broker/io/socket.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -41,13 +43,24 @@ absl::StatusOr<Fd> NewSocket() {
   return socket;
 }
 
+// Whether the process that listens at the other end has ended. What its io_uring held the kernel closes a
+// little later than the rest, so its socket may still take connections.
+bool ListenerHasEnded(int connection) {
+  auto peer = PeerOf(connection);
+  if (!peer.ok()) return false;
+  if (!peer->pidfd.valid()) return kill(peer->pid, 0) != 0 && errno == ESRCH;
+  pollfd entry{peer->pidfd.get(), POLLIN, 0};
+  return poll(&entry, 1, 0) == 1;
+}
+
 // Removes what a broker that died left at `path`.
 absl::Status RemoveDeadSocket(const std::string& path) {
   struct stat status;
   if (lstat(path.c_str(), &status) != 0) return absl::OkStatus();
   if (!S_ISSOCK(status.st_mode))
     return absl::AlreadyExistsError(absl::StrCat(path, " exists and is not a socket"));
-  if (Connect(path).ok())
+  const auto connection = Connect(path);
+  if (connection.ok() && !ListenerHasEnded(connection->get()))
     return absl::AlreadyExistsError(
         absl::StrCat("another broker serves ", path, "; stop it or choose another --socket"));
   if (unlink(path.c_str()) != 0) return Error(absl::StrCat("cannot remove the dead socket ", path));
@@ -68,6 +81,10 @@ absl::StatusOr<Fd> Listen(const std::string& path, mode_t mode) {
   if (chmod(path.c_str(), mode) != 0) return Error(absl::StrCat("cannot set the mode of ", path));
   if (listen(socket->get(), kBacklog) != 0) return Error(absl::StrCat("cannot listen at ", path));
   return socket;
+}
+
+absl::Status ListenHere(int listener) {
+  return listen(listener, kBacklog) == 0 ? absl::OkStatus() : Error("listen");
 }
 
 absl::StatusOr<Fd> Connect(const std::string& path) {

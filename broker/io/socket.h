@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "broker/io/fd.h"
 
@@ -18,6 +19,10 @@ namespace nvshim::broker {
 // Binds and listens at `path` with the given file mode. A dead socket at `path` is replaced; one that
 // answers, or anything that is not a socket, is an error that says so.
 absl::StatusOr<Fd> Listen(const std::string& path, mode_t mode);
+
+// Makes the calling process, with the user id that it has now, the one that PeerOf names to whoever connects
+// to `listener` from now on. Without this it is the process that bound the socket.
+absl::Status ListenHere(int listener);
 
 absl::StatusOr<Fd> Connect(const std::string& path);
 

@@ -7,8 +7,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -20,33 +18,36 @@
 namespace nvshim::broker {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 enum TagKind : uint8_t {
   kListenerTag,
   kControlListenerTag,
+  kControlTag,
   kSignalTag,
   kWorkerTag,
-  kControlTag,
+  kEndingWorkerTag,
   kTimerTag,
-  kEndingWorkerTag
+  kDrainTag,
+  kWatchdogTag
 };
 
 // Guests connect from any uid; who they are decides the kernel, what they get the worker.
 constexpr mode_t kGuestSocketMode = 0666;
-constexpr mode_t kControlSocketMode = 0600;
-
-// Statistics of a worker with a thousand guests.
-constexpr size_t kWorkerMessageSizeBytesMax = 256 << 10;
-constexpr size_t kControlMessageSizeBytesMax = 4096;
 
 // Bounds the supervisor's tables and the worker processes it starts: a user who can make control groups can
 // be many guests.
 constexpr size_t kGuestsMax = 4096;
 
-// Clients of the control socket that may wait at a time.
-constexpr size_t kControlClientsMax = 16;
+// The kernel releases what ended workers held; a driver of hardware may take seconds for each.
+constexpr std::chrono::seconds kReleaseTime(60);
 
 // Connections taken per turn before anything else is looked at.
 constexpr int kAcceptsPerTurnMax = 64;
+
+__kernel_timespec TimespecOf(std::chrono::nanoseconds duration) {
+  return {duration.count() / 1'000'000'000, duration.count() % 1'000'000'000};
+}
 
 uint64_t RandomInstance() {
   uint64_t instance = 0;
@@ -70,37 +71,47 @@ absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(SupervisorOptions
   std::unique_ptr<Supervisor> supervisor(new Supervisor(std::move(options), *std::move(loop)));
   RaiseFileLimit();
   if (auto status = supervisor->CatchSignals(); !status.ok()) return status;
+  // First: who holds the sockets is the only supervisor.
   if (auto status = supervisor->Bind(); !status.ok()) return status;
+  if (auto status = supervisor->workers_.TakeOver(); !status.ok()) return status;
+  supervisor->StartAccepting();
   return supervisor;
 }
 
 Supervisor::Supervisor(SupervisorOptions options, std::unique_ptr<Loop> loop)
-    : options_(std::move(options)), loop_(std::move(loop)) {
-  if (options_.worker_uids) worker_uids_.emplace(*options_.worker_uids);
-}
+    : options_(std::move(options)),
+      loop_(std::move(loop)),
+      workers_({.folder = options_.worker_folder,
+                .arguments = options_.worker_arguments,
+                .uids = options_.worker_uids,
+                .message_tag = kWorkerTag,
+                .end_tag = kEndingWorkerTag,
+                .on_message = [this](uint32_t worker,
+                                     const FromWorker& message) { OnWorkerMessage(worker, message); },
+                .on_gone = [this](uint32_t worker, pid_t pid) { OnWorkerGone(worker, pid); },
+                .on_released = [this](uint32_t worker) { lost_rows_.erase(worker); }},
+               loop_.get()),
+      control_(loop_.get(), kControlListenerTag, kControlTag, [this] { AskForStatistics(); }) {}
 
 Supervisor::~Supervisor() {
-  ending_workers_.merge(workers_);
-  for (auto& [index, worker] : ending_workers_) KillWorker(worker.process);
-  for (auto& [index, worker] : ending_workers_) ReapWorker(worker.process, /*wait=*/true);
-  for (const Listener& listener : listeners_) unlink(listener.path.c_str());
-  if (control_listener_.valid()) unlink(options_.control_socket.c_str());
+  for (const Listener& listener : listeners_)
+    if (!listener.path.empty()) unlink(listener.path.c_str());
+  unlink(options_.control_socket.c_str());
 }
 
 absl::Status Supervisor::Bind() {
   std::map<std::string, std::string> sockets = options_.named_sockets;
   sockets.emplace("", options_.socket);
+  for (InheritedSocket& inherited : options_.inherited_sockets) {
+    sockets.erase(inherited.guest);
+    listeners_.push_back({std::move(inherited.socket), "", inherited.guest});
+  }
   for (const auto& [guest, path] : sockets) {
     auto socket = Listen(path, kGuestSocketMode);
     if (!socket.ok()) return socket.status();
-    loop_->Poll(socket->get(), POLLIN, {kListenerTag, static_cast<uint32_t>(listeners_.size())});
     listeners_.push_back({*std::move(socket), path, guest});
   }
-  auto control = Listen(options_.control_socket, kControlSocketMode);
-  if (!control.ok()) return control.status();
-  control_listener_ = *std::move(control);
-  loop_->Poll(control_listener_.get(), POLLIN, {kControlListenerTag, 0});
-  return absl::OkStatus();
+  return control_.Bind(options_.control_socket);
 }
 
 absl::Status Supervisor::CatchSignals() {
@@ -108,6 +119,7 @@ absl::Status Supervisor::CatchSignals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGUSR1);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   signals_ = Fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_.valid()) return absl::ErrnoToStatus(errno, "signalfd");
@@ -115,51 +127,89 @@ absl::Status Supervisor::CatchSignals() {
   return absl::OkStatus();
 }
 
+void Supervisor::StartAccepting() {
+  for (uint32_t i = 0; i < listeners_.size(); ++i)
+    loop_->Poll(listeners_[i].socket.get(), POLLIN, {kListenerTag, i});
+  control_.Start();
+  if (options_.service_manager.watchdog_interval()) FeedWatchdog();
+}
+
+// From the loop, so that a supervisor that is stuck is noticed.
+void Supervisor::FeedWatchdog() {
+  options_.service_manager.FeedWatchdog();
+  watchdog_timer_ = TimespecOf(*options_.service_manager.watchdog_interval());
+  loop_->Timeout(&watchdog_timer_, {kWatchdogTag, 0});
+}
+
+void Supervisor::TellStatus() {
+  if (guests_told_ == guests_.size()) return;
+  guests_told_ = guests_.size();
+  options_.service_manager.Status(absl::StrCat(guests_.size(), guests_.size() == 1 ? " guest" : " guests",
+                                               ", driver ", options_.driver, " ", options_.driver_version));
+}
+
 absl::Status Supervisor::Run() {
-  while (running_) {
+  options_.service_manager.Ready();
+  while (!IsDone()) {
+    TellStatus();
     loop_->Submit(true);
     Completion completion;
     while (running_ && loop_->Next(&completion)) Complete(completion);
   }
-  spdlog::info("stopping");
+  options_.service_manager.Stopping(kReleaseTime);
+  if (leave_workers_) {
+    spdlog::info("stopping; {} guests go on", guests_.size());
+    return absl::OkStatus();
+  }
+  spdlog::info("stopping; {} guests lose their device", guests_.busy());
+  workers_.EndAll();
   return absl::OkStatus();
 }
 
 void Supervisor::Complete(const Completion& completion) {
-  const uint32_t index = completion.tag.index;
   switch (completion.tag.kind) {
     case kListenerTag:
-      if (!completion.more) loop_->Poll(listeners_[index].socket.get(), POLLIN, completion.tag);
-      return OnListener(index);
+      if (!completion.more)
+        loop_->Poll(listeners_[completion.tag.index].socket.get(), POLLIN, completion.tag);
+      return OnListener(completion.tag.index);
     case kControlListenerTag:
-      if (!completion.more) loop_->Poll(control_listener_.get(), POLLIN, completion.tag);
-      return OnControlListener();
+    case kControlTag:
+      return control_.Complete(completion);
     case kSignalTag:
-      running_ = false;
-      return;
-    case kWorkerTag: {
-      OnWorker(index);
-      const auto it = workers_.find(index);
-      if (!completion.more && it != workers_.end())
-        loop_->Poll(it->second.process.socket.get(), POLLIN | POLLRDHUP, completion.tag);
-      return;
-    }
+      return OnSignal();
+    case kWorkerTag:
     case kEndingWorkerTag:
-      return OnEndingWorker(completion);
-    case kControlTag: {
-      OnControl(index);
-      const auto it = control_clients_.find(index);
-      if (!completion.more && it != control_clients_.end())
-        loop_->Poll(it->second.socket.get(), POLLIN | POLLRDHUP, completion.tag);
-      return;
-    }
+      return workers_.Complete(completion);
     case kTimerTag:
       timer_armed_ = false;
       return RetireGuests();
+    case kDrainTag:
+      running_ = false;
+      return;
+    case kWatchdogTag:
+      return FeedWatchdog();
     default:
       return;
   }
 }
+
+void Supervisor::OnSignal() {
+  signalfd_siginfo signal;
+  if (read(signals_.get(), &signal, sizeof(signal)) != sizeof(signal)) return;
+  if (signal.ssi_signo == SIGTERM && !draining_) return StartDraining();
+  leave_workers_ = signal.ssi_signo == SIGUSR1;
+  running_ = false;
+}
+
+void Supervisor::StartDraining() {
+  spdlog::info("no new guests; {} have {} ms to leave", guests_.busy(), options_.drain.count());
+  draining_ = true;
+  options_.service_manager.Stopping(options_.drain + kReleaseTime);
+  drain_timer_ = TimespecOf(options_.drain);
+  loop_->Timeout(&drain_timer_, {kDrainTag, 0});
+}
+
+bool Supervisor::IsDone() const { return !running_ || (draining_ && guests_.busy() == 0); }
 
 // ---- Guests ----
 
@@ -189,252 +239,180 @@ Limits Supervisor::LimitsOf(const std::string& guest_name) const {
 }
 
 void Supervisor::Admit(Fd connection, const std::string& name, uid_t uid) {
-  const auto known = guests_.find(name);
-  const bool is_new_uid = known == guests_.end() || !known->second.rows.contains(uid);
-  UidSheets::Lease row;
-  if (is_new_uid) {
-    auto taken = uid_sheets_.Take(uid);
-    if (!taken.ok())
-      return spdlog::warn("a process of uid {} is turned away: {}", uid, taken.status().ToString());
-    row = *std::move(taken);
-  }
-  Guest* guest = FindOrMake(name);
-  if (guest == nullptr) return;
   ToWorker message;
   AttachProcess* attach = message.mutable_attach();
-  attach->set_guest_id(guest->id);
-  attach->set_instance(guest->instance);
   attach->set_name(name);
   attach->set_uid(uid);
   PutLimits(LimitsOf(name), attach->mutable_limits());
   std::vector<int> fds = {connection.get()};
-  if (is_new_uid) {
-    attach->set_uid_row_plus_one(row.row() + 1);
-    PutLimits(options_.uid_limits, attach->mutable_uid_limits());
-    fds.push_back(row.memfd());
+  std::optional<UidSheets::Lease> row;
+  const auto known = guests_.Find(name);
+  if (!known || !rows_[*known].contains(uid)) {
+    row = TakeRow(uid, attach);
+    if (!row) return;
+    fds.push_back(row->memfd());
   }
-  if (!Send(workers_.at(guest->worker).process.socket.get(), message.SerializeAsString(), fds)) {
-    spdlog::warn("guest {} ({}): its worker takes no more connections", guest->id, name);
+  const auto key = FindOrMake(name);
+  if (!key) return;
+  const auto& [worker, number] = *key;
+  attach->set_guest_id(number);
+  attach->set_instance(guests_.Get(*key).instance);
+  if (!workers_.Send(worker, message, fds)) {
+    spdlog::warn("guest {} ({}): its worker takes no more connections", number, name);
     return;
   }
-  if (is_new_uid) guest->rows[uid] = std::move(row);
-  ++guest->attached;
-  guest->empty = false;
+  if (row) rows_[*key][uid] = *std::move(row);
+  guests_.NoteAttached(*key);
 }
 
-Supervisor::Guest* Supervisor::FindOrMake(const std::string& name) {
-  const auto it = guests_.find(name);
-  if (it != guests_.end()) return &it->second;
+// A row of the uid's sheet, and what a worker has to know of it.
+std::optional<UidSheets::Lease> Supervisor::TakeRow(uid_t uid, AttachProcess* attach) {
+  auto row = uid_sheets_.Take(uid);
+  if (!row.ok()) {
+    spdlog::warn("a process of uid {} is turned away: {}", uid, row.status().ToString());
+    return std::nullopt;
+  }
+  attach->set_uid_row_plus_one(row->row() + 1);
+  PutLimits(options_.uid_limits, attach->mutable_uid_limits());
+  return *std::move(row);
+}
+
+std::optional<GuestTable::Key> Supervisor::FindOrMake(const std::string& name) {
+  if (const auto key = guests_.Find(name)) return key;
+  if (draining_) {
+    spdlog::info("guest '{}' is turned away: the broker is stopping", name);
+    return std::nullopt;
+  }
   if (guests_.size() >= kGuestsMax) {
     spdlog::warn("guest '{}' is turned away: {} guests are here already", name, kGuestsMax);
-    return nullptr;
+    return std::nullopt;
   }
-  const uint32_t worker = WorkerWithRoom(name);
-  if (worker == 0) return nullptr;
-  Guest& guest = guests_[name];
-  guest.id = next_guest_++;
-  guest.instance = RandomInstance();
-  guest.worker = worker;
-  guest_names_[guest.id] = name;
-  ++workers_.at(worker).guests;
-  spdlog::info("guest {} is '{}', worker pid {}", guest.id, name, workers_.at(worker).process.pid);
-  return &guest;
+  const auto worker = WorkerWithRoom(name);
+  if (!worker) return std::nullopt;
+  const GuestTable::Key key = guests_.Add(*worker, name, RandomInstance());
+  ++records_.at(*worker).guests;
+  spdlog::info("guest {} is '{}', worker pid {}", key.second, name, workers_.PidOf(*worker));
+  return key;
 }
 
-// A worker that may serve one more guest, started if need be. 0 when none can be started.
-uint32_t Supervisor::WorkerWithRoom(const std::string& guest_name) {
-  for (const auto& [index, worker] : workers_)
-    if (worker.guests < options_.guests_per_worker) return index;
-  WorkerUids::Lease lease;
-  std::vector<std::string> arguments = options_.worker_arguments;
-  if (worker_uids_) {
-    lease = worker_uids_->Take();
-    if (!lease.uid()) {
-      spdlog::warn("guest '{}' is turned away: all user ids of --worker-uid-range are in use", guest_name);
-      return 0;
-    }
-    arguments.push_back(absl::StrCat("--uid=", *lease.uid()));
+// A worker that may serve one more guest, started if need be.
+std::optional<uint32_t> Supervisor::WorkerWithRoom(const std::string& guest_name) {
+  for (const auto& [worker, record] : records_)
+    if (record.takes_guests && record.guests < options_.guests_per_worker) return worker;
+  const auto worker = workers_.Start();
+  if (!worker.ok()) {
+    spdlog::warn("guest '{}' is turned away: {}", guest_name, std::string(worker.status().message()));
+    return std::nullopt;
   }
-  auto process = StartWorker(arguments);
-  if (!process.ok()) {
-    spdlog::error("{}", process.status().ToString());
-    return 0;
-  }
-  const uint32_t index = next_worker_++;
-  loop_->Poll(process->socket.get(), POLLIN | POLLRDHUP, {kWorkerTag, index});
-  WorkerRecord& worker = workers_[index];
-  worker.process = *std::move(process);
-  worker.uid = std::move(lease);
-  return index;
-}
-
-void Supervisor::OnGuestEmpty(const GuestEmpty& message) {
-  const auto name = guest_names_.find(message.guest_id());
-  if (name == guest_names_.end()) return;
-  Guest& guest = guests_.at(name->second);
-  if (guest.attached != message.attached()) return;  // somebody is on the way to it
-  guest.empty = true;
-  guest.empty_since = Clock::now();
-  RetireGuests();
+  records_[*worker].takes_guests = true;
+  return *worker;
 }
 
 // Retires guests that have been empty for long enough, and sets the timer for the next one.
 void Supervisor::RetireGuests() {
   const auto now = Clock::now();
-  std::vector<std::string> due;
-  auto next = Clock::time_point::max();
-  for (const auto& [name, guest] : guests_) {
-    if (!guest.empty) continue;
-    const auto when = guest.empty_since + options_.guest_linger;
-    if (when <= now)
-      due.push_back(name);
-    else
-      next = std::min(next, when);
-  }
-  for (const std::string& name : due) Retire(name);
-  if (timer_armed_ || next == Clock::time_point::max()) return;
-  const auto wait = std::chrono::duration_cast<std::chrono::nanoseconds>(next - now).count();
-  timer_ = {wait / 1'000'000'000, wait % 1'000'000'000};
+  for (const GuestTable::Key& guest : guests_.EmptySince(now - options_.guest_linger)) Retire(guest);
+  const auto next = guests_.OldestEmpty();
+  if (timer_armed_ || !next) return;
+  timer_ = TimespecOf(*next + options_.guest_linger - now);
   timer_armed_ = true;
   loop_->Timeout(&timer_, {kTimerTag, 0});
 }
 
-void Supervisor::Retire(const std::string& name) {
-  Guest guest = std::move(guests_.at(name));
-  guests_.erase(name);
-  guest_names_.erase(guest.id);
-  WorkerRecord& worker = workers_.at(guest.worker);
-  if (--worker.guests == 0) {
-    KeepRows(guest, worker);
-    EndWorker(guest.worker);
-    return;
-  }
+void Supervisor::Retire(GuestTable::Key guest) {
+  const auto [worker, number] = guest;
+  guests_.Remove(guest);
+  if (--records_.at(worker).guests == 0) return EndWorker(worker);
+  rows_.erase(guest);
   ToWorker message;
-  message.mutable_remove()->set_guest_id(guest.id);
-  Send(worker.process.socket.get(), message.SerializeAsString());
+  message.mutable_remove()->set_guest_id(number);
+  workers_.Send(worker, message);
 }
 
 // ---- Workers ----
 
-void Supervisor::OnWorker(uint32_t index) {
-  std::vector<char> bytes(kWorkerMessageSizeBytesMax);
-  for (;;) {
-    const auto it = workers_.find(index);
-    if (it == workers_.end()) return;
-    const ssize_t received = Receive(it->second.process.socket.get(), bytes);
-    if (received == kPeerGone) return LoseWorker(index);
-    if (received == kNothingWaits) return;
-    if (received == kTooLong) continue;
-    FromWorker message;
-    if (!message.ParseFromArray(bytes.data(), static_cast<int>(received))) continue;
-    if (message.has_empty()) OnGuestEmpty(message.empty());
-    if (message.has_statistics()) {
-      it->second.statistics = message.statistics();
-      it->second.statistics_due = false;
-      AnswerIfComplete();
-    }
-  }
-}
-
-// What the guest held is held until the kernel has released it: until its worker is reaped.
-void Supervisor::KeepRows(Guest& guest, WorkerRecord& worker) {
-  for (auto& [uid, row] : guest.rows) worker.lost_rows.push_back(std::move(row));
-}
-
-// A worker is gone and its guests with it: their device has fallen off the bus. Who connects again starts
-// afresh.
-void Supervisor::LoseWorker(uint32_t index) {
-  WorkerRecord& worker = workers_.at(index);
-  spdlog::warn("worker pid {} is gone with {} guests", worker.process.pid, worker.guests);
-  for (auto& [name, guest] : guests_)
-    if (guest.worker == index) KeepRows(guest, worker);
-  std::erase_if(guests_, [&](const auto& entry) {
-    if (entry.second.worker != index) return false;
-    guest_names_.erase(entry.second.id);
-    return true;
-  });
-  EndWorker(index);
-}
-
-void Supervisor::EndWorker(uint32_t index) {
-  loop_->Cancel({kWorkerTag, index});
-  loop_->Submit(false);  // before the descriptor's number can mean something else
-  auto node = workers_.extract(index);
-  WorkerProcess& process = node.mapped().process;
-  KillWorker(process);
-  loop_->Poll(process.process.get(), POLLIN, {kEndingWorkerTag, index});
-  ending_workers_.insert(std::move(node));
+void Supervisor::OnWorkerMessage(uint32_t worker, const FromWorker& message) {
+  if (message.has_hello()) return Adopt(worker, message.hello());
+  if (message.has_empty() &&
+      guests_.NoteEmpty({worker, message.empty().guest_id()}, message.empty().attached(), Clock::now()))
+    return RetireGuests();
+  const auto it = records_.find(worker);
+  if (!message.has_statistics() || it == records_.end()) return;
+  it->second.statistics = message.statistics();
+  it->second.statistics_due = false;
   AnswerIfComplete();
 }
 
-void Supervisor::OnEndingWorker(const Completion& completion) {
-  const auto it = ending_workers_.find(completion.tag.index);
-  if (it == ending_workers_.end()) return;
-  if (ReapWorker(it->second.process, /*wait=*/false)) {
-    loop_->Cancel(completion.tag);
-    ending_workers_.erase(it);
-  } else if (!completion.more) {
-    loop_->Poll(it->second.process.process.get(), POLLIN, completion.tag);
+// The worker of an earlier supervisor: it keeps its guests and gets no others.
+void Supervisor::Adopt(uint32_t worker, const WorkerHello& hello) {
+  const auto [it, is_new] = records_.try_emplace(worker);
+  if (!is_new) return;  // started here
+  if (hello.guests().empty()) return EndWorker(worker);
+  for (const ServedGuest& guest : hello.guests()) {
+    guests_.Adopt({worker, guest.guest_id()},
+                  {.name = guest.name(), .instance = guest.instance(), .attached = guest.attached()});
+    ++it->second.guests;
+    spdlog::info("guest {} is '{}', worker pid {} goes on", guest.guest_id(), guest.name(), hello.pid());
+    for (const uint32_t uid : guest.uids()) Join({worker, guest.guest_id()}, uid);
   }
 }
 
-// ---- Control socket ----
-
-void Supervisor::OnControlListener() {
-  for (;;) {
-    Fd client = Accept(control_listener_.get());
-    if (!client.valid()) return;
-    if (control_clients_.size() >= kControlClientsMax) continue;
-    const uint32_t index = next_control_++;
-    loop_->Poll(client.get(), POLLIN | POLLRDHUP, {kControlTag, index});
-    control_clients_[index].socket = std::move(client);
-  }
+// What an earlier supervisor's sheet said of a guest, this one's says.
+void Supervisor::Join(GuestTable::Key guest, uid_t uid) {
+  ToWorker message;
+  message.mutable_join()->set_guest_id(guest.second);
+  message.mutable_join()->set_uid(uid);
+  auto row = TakeRow(uid, message.mutable_join());
+  if (!row) return;
+  const int fds[] = {row->memfd()};
+  if (workers_.Send(guest.first, message, fds)) rows_[guest][uid] = *std::move(row);
 }
 
-void Supervisor::OnControl(uint32_t index) {
-  const auto it = control_clients_.find(index);
-  if (it == control_clients_.end()) return;
-  std::array<char, kControlMessageSizeBytesMax> bytes;
-  const ssize_t received = Receive(it->second.socket.get(), bytes);
-  if (received == kNothingWaits) return;
-  ControlRequest request;
-  if (received <= 0 || !request.ParseFromArray(bytes.data(), static_cast<int>(received)) ||
-      !request.has_statistics()) {
-    loop_->Cancel({kControlTag, index});
-    control_clients_.erase(it);
-    return;
-  }
-  it->second.waits = true;
-  AskForStatistics();
+// What its guests held is held until the kernel has released it.
+void Supervisor::KeepRows(uint32_t worker) {
+  for (auto it = rows_.lower_bound({worker, 0}); it != rows_.end() && it->first.first == worker;
+       it = rows_.erase(it))
+    for (auto& [uid, row] : it->second) lost_rows_[worker].push_back(std::move(row));
+}
+
+// Its guests' device has fallen off the bus. Who connects again starts afresh.
+void Supervisor::OnWorkerGone(uint32_t worker, pid_t pid) {
+  spdlog::warn("worker pid {} is gone with {} guests", pid, guests_.RemoveWorker(worker));
+  KeepRows(worker);
+  records_.erase(worker);
   AnswerIfComplete();
 }
+
+void Supervisor::EndWorker(uint32_t worker) {
+  KeepRows(worker);
+  records_.erase(worker);
+  workers_.End(worker);
+  AnswerIfComplete();
+}
+
+// ---- Statistics ----
 
 void Supervisor::AskForStatistics() {
   ToWorker message;
   message.mutable_statistics();
-  const std::string bytes = message.SerializeAsString();
-  for (auto& [index, worker] : workers_) worker.statistics_due = Send(worker.process.socket.get(), bytes);
+  for (auto& [worker, record] : records_) record.statistics_due = workers_.Send(worker, message);
+  AnswerIfComplete();
 }
 
 void Supervisor::AnswerIfComplete() {
-  for (const auto& [index, worker] : workers_)
-    if (worker.statistics_due) return;
-  ControlReply reply;
-  bool waits = false;
-  for (auto& [index, client] : control_clients_) {
-    if (!std::exchange(client.waits, false)) continue;
-    if (!std::exchange(waits, true)) *reply.mutable_statistics() = Sum();
-    Send(client.socket.get(), reply.SerializeAsString());
-  }
+  if (!control_.statistics_wanted()) return;
+  for (const auto& [worker, record] : records_)
+    if (record.statistics_due) return;
+  control_.Answer(Sum());
 }
 
 BrokerStatistics Supervisor::Sum() const {
   BrokerStatistics sum;
   sum.set_driver(options_.driver);
   sum.set_driver_version(options_.driver_version);
-  for (const auto& [index, worker] : workers_) {
-    *sum.add_workers() = worker.statistics;
-    for (const GuestStatistics& guest : worker.statistics.guests()) {
+  for (const auto& [worker, record] : records_) {
+    *sum.add_workers() = record.statistics;
+    for (const GuestStatistics& guest : record.statistics.guests()) {
       sum.set_guests(sum.guests() + 1);
       sum.set_processes(sum.processes() + guest.processes());
       sum.set_files(sum.files() + guest.files());

@@ -43,4 +43,9 @@ WorkerUids::Lease WorkerUids::Take() {
   return Lease(taken_, uid);
 }
 
+WorkerUids::Lease WorkerUids::TakeThis(uid_t uid) {
+  if (uid < range_.first || uid > range_.last || !taken_->insert(uid).second) return {};
+  return Lease(taken_, uid);
+}
+
 }  // namespace nvshim::broker

@@ -49,6 +49,9 @@ class WorkerUids {
   // without a uid when all are taken.
   Lease Take();
 
+  // The user id of a worker that is there already. A lease without a uid when it is not of this range.
+  Lease TakeThis(uid_t uid);
+
  private:
   UidRange range_;
   uid_t next_;

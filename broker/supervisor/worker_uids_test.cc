@@ -64,6 +64,18 @@ TEST(WorkerUidsTest, AMovedLeaseIsFreedOnce) {
   EXPECT_EQ(uids.Take().uid(), 5u);
 }
 
+TEST(WorkerUidsTest, AUidThatIsInUseAlreadyIsNotHandedOut) {
+  WorkerUids uids({5, 6});
+  WorkerUids::Lease found = uids.TakeThis(5);
+  EXPECT_EQ(found.uid(), 5u);
+  EXPECT_EQ(uids.TakeThis(5).uid(), std::nullopt);
+  EXPECT_EQ(uids.TakeThis(4).uid(), std::nullopt);
+  EXPECT_EQ(uids.TakeThis(7).uid(), std::nullopt);
+  EXPECT_EQ(uids.Take().uid(), 6u);
+  found = {};
+  EXPECT_EQ(uids.Take().uid(), 5u);
+}
+
 TEST(WorkerUidsTest, TheGreatestRangeWorks) {
   WorkerUids uids({1, 4'294'967'294});
   EXPECT_EQ(uids.Take().uid(), 1u);

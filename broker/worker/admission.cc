@@ -2,8 +2,10 @@
 // departure, and the statistics.
 #include <poll.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <utility>
 
 #include "broker/io/limits_message.h"
@@ -70,17 +72,45 @@ Welcome WelcomeFor(const DriverInfo& info, uint32_t process_id, uint64_t instanc
 
 }  // namespace
 
-void Worker::OnSupervisor() {
+// ---- The supervisor ----
+
+// Who connects is a supervisor, and the one before it is gone or about to be.
+void Worker::OnListener() {
+  for (;;) {
+    Fd next = Accept(listener_.get());
+    if (!next.valid()) return;
+    if (supervisor_.valid()) ReadSupervisor();  // what it said before it died counts
+    LoseSupervisor();
+    Serve(std::move(next));
+    if (!ReadSupervisor()) LoseSupervisor();
+  }
+}
+
+void Worker::Serve(Fd supervisor) {
+  supervisor_ = std::move(supervisor);
+  loop_->Poll(supervisor_.get(), POLLIN | POLLRDHUP, {kSupervisorTag, supervisor_number_});
+  SayHello();
+}
+
+void Worker::OnSupervisor(const Completion& completion) {
+  if (completion.tag.index != supervisor_number_) return;  // of one that is gone
+  if (!ReadSupervisor()) return LoseSupervisor();
+  if (!completion.more) loop_->Poll(supervisor_.get(), POLLIN | POLLRDHUP, completion.tag);
+}
+
+// Does what the supervisor has said. False when it is gone.
+bool Worker::ReadSupervisor() {
   std::array<char, kSupervisorMessageSizeBytesMax> bytes;
   for (;;) {
-    std::array<Fd, 2> fds;  // a connection, and a sheet
+    std::array<Fd, 2> fds;  // a connection, and a sheet; or only a sheet
     const ssize_t received = ReceiveWithFds(supervisor_.get(), bytes, fds);
-    if (received == kPeerGone) running_ = false;
-    if (received <= 0) return;
+    if (received == kPeerGone) return false;
+    if (received == kNothingWaits) return true;
     ToWorker message;
-    if (!message.ParseFromArray(bytes.data(), static_cast<int>(received))) continue;
+    if (received == kTooLong || !message.ParseFromArray(bytes.data(), static_cast<int>(received))) continue;
     if (message.has_attach() && fds[0].valid())
       Attach(message.attach(), std::move(fds[0]), std::move(fds[1]));
+    if (message.has_join()) AddUid(message.join(), std::move(fds[0]));
     if (message.has_statistics()) ReportStatistics();
     if (message.has_remove()) {
       const auto guest = static_cast<GuestId>(message.remove().guest_id());
@@ -89,6 +119,53 @@ void Worker::OnSupervisor() {
     }
   }
 }
+
+// The guests go on. The next supervisor finds this worker by its listener.
+void Worker::LoseSupervisor() {
+  if (!supervisor_.valid()) return;
+  loop_->Cancel({kSupervisorTag, supervisor_number_});
+  loop_->Submit(false);  // before the descriptor's number can mean something else
+  ++supervisor_number_;
+  supervisor_.Reset();
+  if (!listener_.valid()) running_ = false;
+  EndLater();
+}
+
+void Worker::SayHello() {
+  FromWorker message;
+  WorkerHello* hello = message.mutable_hello();
+  hello->set_pid(static_cast<uint32_t>(getpid()));
+  for (const auto& [id, record] : guests_) {
+    ServedGuest* guest = hello->add_guests();
+    guest->set_guest_id(static_cast<uint32_t>(id));
+    guest->set_instance(record.instance);
+    guest->set_name(record.name);
+    guest->set_attached(record.attached);
+    for (const uint32_t uid : record.uids) guest->add_uids(uid);
+  }
+  SendMessage(supervisor_.get(), message);
+  for (const auto& [guest, record] : guests_) ReportIfEmpty(guest);
+}
+
+// Without a supervisor nobody can come, and nobody would end this worker when all have left.
+void Worker::EndLater() {
+  if (alone_waits_) return;
+  alone_waits_ = true;
+  const auto wait = std::chrono::nanoseconds(guest_linger_).count();
+  alone_wait_ = {wait / 1'000'000'000, wait % 1'000'000'000};
+  loop_->Timeout(&alone_wait_, {kAloneTag, 0});
+}
+
+void Worker::EndIfAlone() {
+  if (supervisor_.valid()) return;
+  for (const auto& [guest, record] : guests_)
+    if (!IsEmpty(guest, record)) return;
+  if (driver_->Reap() != 0) return ReapLater();
+  spdlog::info("neither a supervisor nor a guest is left");
+  running_ = false;
+}
+
+// ---- Guests ----
 
 void Worker::Attach(const AttachProcess& attach, Fd connection, Fd sheet) {
   const auto guest = static_cast<GuestId>(attach.guest_id());
@@ -107,6 +184,9 @@ void Worker::Attach(const AttachProcess& attach, Fd connection, Fd sheet) {
 }
 
 void Worker::AddUid(const AttachProcess& attach, Fd sheet) {
+  const auto guest = guests_.find(static_cast<GuestId>(attach.guest_id()));
+  if (guest == guests_.end()) return;  // it left meanwhile
+  guest->second.uids.insert(attach.uid());
   std::shared_ptr<UidLevel> level = std::make_shared<NoLevel>();
   if (auto mapped = UidSheet::Map(std::move(sheet)); !mapped.ok())
     spdlog::error("processes of uid {} are turned away: {}", attach.uid(), mapped.status().ToString());
@@ -182,11 +262,16 @@ void Worker::Drop(uint32_t index) {
   ReportIfEmpty(guest);
 }
 
+bool Worker::IsEmpty(GuestId guest, const GuestRecord& record) const {
+  return record.connections == 0 && core_.Statistics(guest).files == 0;
+}
+
 void Worker::ReportIfEmpty(GuestId guest) {
   const auto it = guests_.find(guest);
-  if (it == guests_.end() || it->second.connections != 0 || core_.Statistics(guest).files != 0) return;
+  if (it == guests_.end() || !IsEmpty(guest, it->second)) return;
   // An empty guest's worker may be ended, and with it all that the driver still keeps.
   if (driver_->Reap() != 0) return ReapLater();
+  if (!supervisor_.valid()) return EndLater();
   FromWorker message;
   message.mutable_empty()->set_guest_id(static_cast<uint32_t>(guest));
   message.mutable_empty()->set_attached(it->second.attached);

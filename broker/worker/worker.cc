@@ -52,14 +52,16 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
 
 Worker::Worker(WorkerOptions options, std::unique_ptr<Loop> loop,
                std::unique_ptr<BlockingCalls> blocking_calls, const abi::Table* table, Verdicts verdicts)
-    : supervisor_(std::move(options.supervisor)),
+    : listener_(std::move(options.listener)),
+      guest_linger_(options.guest_linger),
       driver_(std::move(options.driver)),
       add_driver_statistics_(std::move(options.add_driver_statistics)),
       blocking_calls_(std::move(blocking_calls)),
       loop_(std::move(loop)),
       core_(table, std::move(verdicts), MinorsOf(driver_->info())),
       placeholders_(loop_.get(), kPlaceholderTag) {
-  loop_->Poll(supervisor_.get(), POLLIN | POLLRDHUP, {kSupervisorTag, 0});
+  if (listener_.valid()) loop_->Poll(listener_.get(), POLLIN, {kListenerTag, 0});
+  if (options.supervisor.valid()) Serve(std::move(options.supervisor));
   loop_->Poll(blocking_calls_->fd(), POLLIN, {kBlockingTag, 0});
   if (driver_->signal_fd() >= 0) loop_->Poll(driver_->signal_fd(), POLLIN, {kSignalTag, 0});
 }
@@ -124,9 +126,11 @@ void Worker::Sleep() {
 void Worker::Complete(const Completion& completion) {
   const uint32_t index = completion.tag.index;
   switch (completion.tag.kind) {
+    case kListenerTag:
+      if (!completion.more) loop_->Poll(listener_.get(), POLLIN, completion.tag);
+      return OnListener();
     case kSupervisorTag:
-      if (!completion.more) loop_->Poll(supervisor_.get(), POLLIN | POLLRDHUP, completion.tag);
-      return OnSupervisor();
+      return OnSupervisor(completion);
     case kChannelTag: {
       OnChannel(index);
       const auto it = connections_.find(index);
@@ -176,6 +180,9 @@ void Worker::Complete(const Completion& completion) {
       reap_waits_ = false;
       for (const auto& [guest, record] : guests_) ReportIfEmpty(guest);
       return;
+    case kAloneTag:
+      alone_waits_ = false;
+      return EndIfAlone();
     default:
       return;
   }

@@ -8,9 +8,11 @@
 #ifndef BROKER_WORKER_WORKER_H_
 #define BROKER_WORKER_WORKER_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,7 +31,10 @@
 namespace nvshim::broker {
 
 struct WorkerOptions {
-  Fd supervisor;         // SOCK_SEQPACKET, ToWorker in, FromWorker out
+  Fd listener;    // supervisors connect here, one after the other: ToWorker in, FromWorker out
+  Fd supervisor;  // instead: the only one there will be, with which the worker ends
+  // A worker without guests ends by itself when it has been without a supervisor for that long.
+  std::chrono::milliseconds guest_linger{0};
   std::string verdicts;  // Verdicts::Encode of the table of the driver's version
   std::unique_ptr<Driver> driver;
   // What the driver was asked and does not know, for the statistics.
@@ -40,7 +45,7 @@ class Worker {
  public:
   static absl::StatusOr<std::unique_ptr<Worker>> Create(WorkerOptions options);
 
-  // Serves until the supervisor's socket hangs up.
+  // Serves until it is killed, or there is nobody left: neither a supervisor nor a guest.
   void Run();
 
  private:
@@ -49,6 +54,7 @@ class Worker {
 
   // Kinds of the loop's tags; the index is a process id where there is one.
   enum TagKind : uint8_t {
+    kListenerTag,
     kSupervisorTag,
     kChannelTag,
     kDoorbellTag,
@@ -56,6 +62,7 @@ class Worker {
     kSignalTag,
     kReapTag,
     kLateTag,
+    kAloneTag,
     kBlockingTag
   };
 
@@ -73,10 +80,16 @@ class Worker {
     std::string name;
     uint64_t attached = 0;     // AttachProcess seen
     uint64_t connections = 0;  // of those, still there
+    std::set<uint32_t> uids;   // that its processes have had
   };
 
   void Complete(const Completion& completion);
-  void OnSupervisor();
+  void OnListener();
+  void Serve(Fd supervisor);
+  void OnSupervisor(const Completion& completion);
+  bool ReadSupervisor();
+  void LoseSupervisor();
+  void SayHello();
   void Attach(const AttachProcess& attach, Fd connection, Fd sheet);
   void AddUid(const AttachProcess& attach, Fd sheet);
   void OnChannel(uint32_t index);
@@ -84,8 +97,11 @@ class Worker {
   bool Admit(uint32_t index, Connection& connection);
   void Drop(uint32_t index);
   void StartPolling(uint32_t index, ProcessPort& port);
+  bool IsEmpty(GuestId guest, const GuestRecord& record) const;
   void ReportIfEmpty(GuestId guest);
   void ReapLater();
+  void EndLater();
+  void EndIfAlone();
   void ReportStatistics();
 
   // One look at every polled process. True when there was something.
@@ -110,7 +126,10 @@ class Worker {
   void DrainPlaceholder(GuestId guest, FileId file);
   ProcessPort* PortOf(const CallToken& token);
 
-  Fd supervisor_;
+  Fd listener_;
+  std::chrono::milliseconds guest_linger_;
+  Fd supervisor_;                   // none while there is no supervisor
+  uint32_t supervisor_number_ = 0;  // index of its tag
   std::unique_ptr<Driver> driver_;
   std::function<void(WorkerStatistics*)> add_driver_statistics_;
   std::unique_ptr<BlockingCalls> blocking_calls_;  // after the driver that it uses
@@ -135,6 +154,8 @@ class Worker {
   MovePolicy move_policy_;
   __kernel_timespec reap_wait_{};
   bool reap_waits_ = false;
+  __kernel_timespec alone_wait_{};
+  bool alone_waits_ = false;
   bool running_ = true;
 };
 

@@ -32,7 +32,7 @@ def victim(name):
     )
 
 def death_test(name):
-    """Runs <name>.py, which kills guests and workers, under a private broker.
+    """Runs <name>.py, which ends guests, workers or supervisors, under a private broker.
 
     Args:
       name: the test; its first comment states the law.
@@ -44,6 +44,7 @@ def death_test(name):
         args = ["$(location :%s.py)" % name],
         data = [
             "guests.py",
+            "supervisors.py",
             name + ".py",
             ":guest",
             "//testing/e2e/victims:caller",

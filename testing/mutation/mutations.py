@@ -25,6 +25,9 @@ TESTS = {
     "broker/io/frame_codec.cc": ["//broker/io:frame_codec_test"],
     "broker/io/uid_sheet.cc": ["//broker/io:uid_sheet_test"],
     "broker/io/server_lane.cc": ["//broker/io:frame_codec_test"],
+    "broker/supervisor/guest_table.cc": ["//broker/supervisor:guest_table_test"],
+    "broker/supervisor/workers.cc": ["//broker/supervisor:workers_test"],
+    "broker/supervisor/worker_process.cc": ["//broker/supervisor:workers_test"],
     "broker/worker/admission.cc": [HOSTILE + "handshake_test"],
 }
 
@@ -212,6 +215,13 @@ MUTATIONS = [
      "bytes behind its frame"),
     ("broker/io/server_lane.cc", "header.magic != wire::kFrameMagic || ", "", "frames of another kind"),
     ("broker/io/server_lane.cc", "header.body_size_bytes > wire::kBodySizeBytesMax || ", "", "a body over its buffer"),
+    # ---- broker/supervisor
+    ("broker/supervisor/guest_table.cc", "|| it->second.attached != attached", "",
+     "nothing, but lose: its worker is ended while a process is on the way there"),
+    ("broker/supervisor/workers.cc", "(status.st_mode & 0777) != kFolderMode", "false",
+     "to pass for a worker, and be handed connections"),
+    ("broker/supervisor/worker_process.cc", "  if (worker.pid != pid) return false;\n", "",
+     "to have another process ended in the place of a worker that it has taken over"),
     # ---- broker/worker/admission.cc
     ("broker/worker/admission.cc", "if (message.hello().protocol_version() != wire::kProtocolVersion) {", "if (false) {",
      "a version that is not spoken"),

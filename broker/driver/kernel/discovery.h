@@ -31,6 +31,8 @@ class WarmGpus {
   WarmGpus& operator=(WarmGpus&&) = delete;
   ~WarmGpus();
 
+  const std::vector<int>& fds() const { return fds_; }
+
  private:
   explicit WarmGpus(Kernel& kernel) : kernel_(kernel) {}
 

@@ -1,0 +1,87 @@
+#include "broker/supervisor/guest_table.h"
+
+#include <chrono>
+
+#include "gtest/gtest.h"
+
+namespace nvshim::broker {
+namespace {
+
+using Key = GuestTable::Key;
+using Time = GuestTable::Time;
+
+Time At(int seconds) { return Time(std::chrono::seconds(seconds)); }
+
+TEST(GuestTableTest, ANameIsOneGuest) {
+  GuestTable table;
+  const Key a = table.Add(7, "a", 11);
+  const Key b = table.Add(7, "b", 12);
+  EXPECT_NE(a, b);
+  EXPECT_EQ(table.Find("a"), a);
+  EXPECT_EQ(table.Find("b"), b);
+  EXPECT_EQ(table.Find("c"), std::nullopt);
+  EXPECT_EQ(table.Get(a).instance, 11u);
+}
+
+TEST(GuestTableTest, AGuestIsNotEmptyWhileAProcessIsOnTheWayToIt) {
+  GuestTable table;
+  const Key a = table.Add(1, "a", 0);
+  table.NoteAttached(a);
+  table.NoteAttached(a);
+  EXPECT_FALSE(table.NoteEmpty(a, 1, At(0)));
+  EXPECT_EQ(table.busy(), 1u);
+  EXPECT_TRUE(table.NoteEmpty(a, 2, At(0)));
+  EXPECT_EQ(table.busy(), 0u);
+  table.NoteAttached(a);
+  EXPECT_EQ(table.busy(), 1u);
+}
+
+TEST(GuestTableTest, EmptyGuestsAreFoundByTheirAge) {
+  GuestTable table;
+  const Key a = table.Add(1, "a", 0);
+  const Key b = table.Add(2, "b", 0);
+  EXPECT_EQ(table.OldestEmpty(), std::nullopt);
+  table.NoteEmpty(b, 0, At(5));
+  table.NoteEmpty(a, 0, At(6));
+  EXPECT_EQ(table.OldestEmpty(), At(5));
+  EXPECT_EQ(table.EmptySince(At(4)), (std::vector<Key>{}));
+  EXPECT_EQ(table.EmptySince(At(5)), (std::vector<Key>{b}));
+  EXPECT_EQ(table.EmptySince(At(6)), (std::vector<Key>{a, b}));
+}
+
+TEST(GuestTableTest, ALostWorkerTakesItsGuestsAlongAndNoOther) {
+  GuestTable table;
+  table.Add(1, "a", 0);
+  const Key b = table.Add(2, "b", 0);
+  table.Add(1, "c", 0);
+  EXPECT_EQ(table.RemoveWorker(1), 2u);
+  EXPECT_EQ(table.size(), 1u);
+  EXPECT_EQ(table.Find("a"), std::nullopt);
+  EXPECT_EQ(table.Find("b"), b);
+  EXPECT_FALSE(table.NoteEmpty({1, 1}, 0, At(0)));
+}
+
+TEST(GuestTableTest, AnAdoptedGuestGetsTheProcessesOfItsName) {
+  GuestTable table;
+  table.Adopt({3, 40}, {.name = "a", .instance = 9, .attached = 5});
+  EXPECT_EQ(table.Find("a"), (Key{3, 40}));
+  EXPECT_FALSE(table.NoteEmpty({3, 40}, 4, At(0)));
+  EXPECT_TRUE(table.NoteEmpty({3, 40}, 5, At(0)));
+  EXPECT_GT(table.Add(4, "b", 0).second, 40u);
+}
+
+// A worker that says hello late may serve somebody who has got another worker meanwhile.
+TEST(GuestTableTest, TwoGuestsOfOneNameAreApart) {
+  GuestTable table;
+  const Key young = table.Add(2, "a", 0);
+  table.Adopt({1, 1}, {.name = "a"});
+  EXPECT_EQ(table.Find("a"), young);
+  EXPECT_EQ(table.size(), 2u);
+  table.Remove({1, 1});
+  EXPECT_EQ(table.Find("a"), young);
+  table.Remove(young);
+  EXPECT_EQ(table.Find("a"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace nvshim::broker

@@ -1,0 +1,48 @@
+#!/usr/bin/python3
+"""Law: systemd finds nothing wrong in the units, and the service is confined: an exposure of at most 2.0 of 10."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+UNITS = ["gpu-broker.service", "gpu-broker.socket", "gpu-broker-guest@.socket"]
+EXPOSURE_MAX = 20  # in tenths
+
+
+def analyze(*arguments):
+    result = subprocess.run(["systemd-analyze", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            check=False)
+    return result.returncode, result.stdout
+
+
+def main():
+    if shutil.which("systemd-analyze") is None:
+        print("SKIPPED: there is no systemd-analyze")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name in UNITS:
+            with open(os.path.join(HERE, name), encoding="utf-8") as file:
+                text = file.read()
+            # The broker need not be installed.
+            text = text.replace("ExecStart=/usr/sbin/gpu-broker", "ExecStart=/bin/true")
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                file.write(text)
+        # A template is looked at as one of its instances.
+        paths = [os.path.join(folder, name.replace("@", "@a")) for name in UNITS]
+        shutil.copy(os.path.join(folder, UNITS[-1]), paths[-1])
+        status, complaints = analyze("verify", "--man=no", *paths)
+        # About other units of the machine it complains as well.
+        complaints = "\n".join(line for line in complaints.splitlines() if "gpu-broker" in line)
+        if complaints:
+            sys.exit(f"FAILED: systemd-analyze verify ({status}): {complaints}")
+        status, report = analyze("security", "--offline=yes", f"--threshold={EXPOSURE_MAX}", paths[0])
+        print(report)
+        if status != 0:
+            sys.exit(f"FAILED: the exposure is above {EXPOSURE_MAX / 10}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Run by systemd_test.sh as a service of a systemd that has the broker's units and nothing else. Laws:
+
+1. The socket starts the broker for the first guest: an ordinary user of the group gpu-broker-guests runs nvidia-smi.
+2. Another user is told that it may not.
+3. Who connects at the socket of gpu-broker-guest@a.socket is guest a.
+4. `systemctl restart`, SIGKILL and a supervisor that hangs until the watchdog bites change the supervisor and nothing else:
+   copies go on, workers stay, and who connects meanwhile is served by the next one.
+5. `systemctl stop` waits until guests have left, and leaves no process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+import guests  # noqa: E402
+import supervisors  # noqa: E402
+
+HERE = "/run/test"
+SERVICE = "gpu-broker.service"
+OF_GROUP, OTHER = 65533, 65534  # users that are nobody's
+NAMED_SOCKET = "/run/gpu-broker/guests/a.sock"
+
+
+def systemctl(*arguments):
+    return subprocess.run(["systemctl", *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+def of_service(name):
+    return systemctl("show", "--value", f"--property={name}", SERVICE)
+
+
+def group_id():
+    with open("/etc/group", encoding="utf-8") as file:
+        return next(line.split(":")[2] for line in file if line.startswith("gpu-broker-guests:"))
+
+
+def as_user(uid, groups, *command, socket=guests.SOCKET):
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", *groups, "env", f"LD_PRELOAD={guests.PRELOAD}",
+            "NVSHIM_LOG=1", f"NVSHIM_SOCKET={socket}", *command]
+
+
+def of_group(*command, socket=guests.SOCKET):
+    return as_user(OF_GROUP, [f"--groups={group_id()}"], *command, socket=socket)
+
+
+def await_new_supervisor(old):
+    deadline = time.monotonic() + guests.PATIENCE_S
+    while of_service("ActiveState") != "active" or of_service("MainPID") in ("0", old):
+        if time.monotonic() > deadline:
+            guests.fail(f"no new supervisor after {old}: {systemctl('show', SERVICE)}")
+        time.sleep(0.05)
+
+
+def caller(socket):
+    guest = guests.Guest(*of_group(f"{HERE}/bin/caller", socket=socket))
+    guest.expect("calling")
+    return guest
+
+
+def by_name():
+    return {guest["name"]: guest for worker in guests.stats()["workers"] for guest in worker["guests"]}
+
+
+def first_guest():
+    if of_service("ActiveState") != "inactive":
+        guests.fail("the broker runs before somebody needs it")
+    said = subprocess.run(of_group(f"{HERE}/clients/bin/nvidia-smi"), stdout=subprocess.PIPE, text=True, check=False)
+    if said.returncode != 0 or "H100" not in said.stdout:
+        guests.fail(f"nvidia-smi of a user of the group ends with {said.returncode}: {said.stdout}")
+    if "guest" not in of_service("StatusText"):
+        guests.fail(f"the status of the service is '{of_service('StatusText')}'")
+    refused = subprocess.run(as_user(OTHER, ["--clear-groups"], f"{HERE}/clients/bin/nvidia-smi"),
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if refused.returncode == 0 or "may not connect" not in refused.stderr:
+        guests.fail(f"nvidia-smi of another user ends with {refused.returncode}: {refused.stderr}")
+
+
+def disturb(what, copier, disturbance):
+    """A disturbance of the supervisor that nobody else may notice."""
+    before, old = by_name(), of_service("MainPID")
+    disturbance(int(old))
+    newcomer = caller(NAMED_SOCKET)  # waits in the socket, which is systemd's, while there is no supervisor
+    await_new_supervisor(old)
+    now = by_name()
+    if {name: now[name]["worker_pid"] for name in before} != {name: before[name]["worker_pid"] for name in before}:
+        guests.fail(f"{what}: guests were {before}, and are {now}")
+    if now["a"]["processes"] != before["a"]["processes"] + 1:
+        guests.fail(f"{what}: a process of guest a has not joined its guest: {now['a']}")
+    newcomer.finish()
+    if copier.process.poll() is not None:
+        guests.fail(f"{what}: a guest that copies has ended")
+
+
+def bite(supervisor):
+    """Lets the supervisor hang until the watchdog ends it. That takes longer than a program waits for a broker."""
+    os.kill(supervisor, signal.SIGSTOP)
+    await_new_supervisor(str(supervisor))
+
+
+def stop(copier, staying):
+    workers = supervisors.workers()
+    stopping = subprocess.Popen(["systemctl", "stop", "gpu-broker.socket", "gpu-broker-guest@a.socket", SERVICE])
+    copier.finish()
+    staying.finish()
+    if stopping.wait(guests.PATIENCE_S) != 0:
+        guests.fail("systemctl stop fails")
+    supervisors.await_gone(workers, "systemctl stop leaves workers")
+    if of_service("Result") != "success":
+        guests.fail(f"the service has stopped with {of_service('Result')}")
+
+
+def main():
+    first_guest()
+    copier = guests.Guest(*of_group(f"{HERE}/bin/copy_until_told"))
+    copier.expect("copying")
+    staying = caller(NAMED_SOCKET)
+    if "a" not in by_name():
+        guests.fail(f"the guest of gpu-broker-guest@a.socket is none of {list(by_name())}")
+    disturb("restart", copier, lambda _: systemctl("restart", SERVICE))
+    disturb("SIGKILL", copier, lambda supervisor: os.kill(supervisor, signal.SIGKILL))
+    disturb("the watchdog", copier, bite)
+    stop(copier, staying)
+    print("started by a socket, restarted, killed, hung, stopped: no guest has noticed")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    finally:
+        with open("/run/test/log", encoding="utf-8") as log:
+            print(log.read())
