@@ -35,7 +35,7 @@ struct WorkersOptions {
   // A worker is gone by itself. It is no longer known here.
   std::function<void(uint32_t worker, pid_t pid)> on_gone;
   // The process of a worker that is no longer known here is gone, and the kernel has released what it held.
-  std::function<void(uint32_t worker)> on_released;
+  std::function<void(uint32_t worker)> on_released = nullptr;
 };
 
 class Workers {
