@@ -13,29 +13,11 @@ import time
 sys.dont_write_bytecode = True  # the checkout is looked at, not written to
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import guests  # noqa: E402
+from takers import INSUFFICIENT_RESOURCES, NO_MEMORY, Taker  # noqa: E402
 
 MIB = 1 << 20
-NO_MEMORY, INSUFFICIENT_RESOURCES = "0x51", "0x1a"
 # Another guest of the same user, with a worker of its own.
 OTHER_SOCKET = os.environ["OTHER_SOCKET"]
-
-
-class Taker(guests.Guest):
-    """A process of taker.py."""
-
-    def __init__(self, socket=guests.SOCKET):
-        super().__init__("env", f"LD_PRELOAD={guests.PRELOAD}", f"NVSHIM_SOCKET={socket}", "python3", "-B",
-                         "testing/e2e/taker.py")
-
-    def ask(self, command):
-        self.process.stdin.write(command.encode() + b"\n")
-        self.process.stdin.flush()
-        return self.read_line()
-
-    def take(self, command, answer="ok"):
-        said = self.ask(command)
-        if said != answer:
-            guests.fail(f"'{command}' is answered '{said}', '{answer}' is right: {guests.stats()}")
 
 
 def guest_limits(now, kind):

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Law: a supervisor that is killed with SIGKILL, or ended with SIGUSR1, takes nobody along. The one that is started in its
 place finds every worker with its guests and what they hold; new processes of a guest join its worker; copies that run
-meanwhile come back equal; and workers whose guests leave while nobody supervises end by themselves. A folder of workers
-that is not the broker's alone is refused.
+meanwhile come back equal; what a user's guests hold together still counts; and workers whose guests leave while nobody
+supervises end by themselves. A folder of workers that is not the broker's alone is refused.
 
 NVSHIM_KILLS says how often the supervisor is killed under four guests, 5 times unless set; NVSHIM_KILL_INTERVAL_S how long
 each lives, not at all longer than it takes to look unless set. Runs under testing/with-broker, for its private /dev and the
@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path += [HERE, os.path.dirname(HERE)]
 import guests  # noqa: E402
 import supervisors  # noqa: E402
+import takers  # noqa: E402
 
 KILLS = int(os.environ.get("NVSHIM_KILLS", "5"))
 INTERVAL_S = float(os.environ.get("NVSHIM_KILL_INTERVAL_S", "0"))
@@ -93,6 +94,29 @@ def leave_alone(supervisor):
     return staying, before["a"]["worker_pid"]
 
 
+def keep_sums_of_users(folder):
+    """What a user's guests hold counts after a restart as before it."""
+    os.mkdir(folder)
+    supervisor = supervisors.Supervisor(folder, ("a", "b"), "--uid-limit=clients=3", "--drain-ms=0")
+    first = takers.Taker(supervisor.socket_of("a"))
+    first.take("files 1")
+    first.take("clients 2")
+    supervisor.end(signal.SIGKILL)
+    supervisor.start()
+    [user] = guests.stats()["uids"]
+    if user["limits"]["clients"]["used"] != 2:
+        guests.fail(f"a user with two clients has {user} after a restart")
+    second = takers.Taker(supervisor.socket_of("b"))
+    second.take("files 1")
+    second.take("clients 1")
+    second.take("clients 1", takers.INSUFFICIENT_RESOURCES)
+    first.take("free")
+    second.take("clients 2")
+    for taker in (first, second):
+        taker.finish()
+    supervisor.end(signal.SIGTERM)
+
+
 def refuse_folder_of_others(folder):
     """Workers are not looked for where somebody else could put a socket."""
     path = os.path.join(folder, "open")
@@ -117,6 +141,7 @@ def main():
         staying.process.wait(guests.PATIENCE_S)
         if os.listdir(folder):
             guests.fail(f"a supervisor that has ended leaves {os.listdir(folder)}")
+        keep_sums_of_users(os.path.join(folder, "users"))
         refuse_folder_of_others(folder)
         print(f"{KILLS} supervisors killed under {len(NAMES)} guests, all copies equal, nothing lost and nothing left")
     finally:
