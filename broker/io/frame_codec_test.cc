@@ -105,6 +105,12 @@ TEST_F(FrameCodecTest, RefusesBytesThatWereNotSent) {
   EXPECT_FALSE(Decodes(Request({32, 8}), 32));
 }
 
+TEST_F(FrameCodecTest, RefusesBytesOfTheNextFrame) {
+  const std::string body = Request({40}).SerializeAsString();
+  ASSERT_EQ(Take(Header(body.size(), 32), body, 64), ServerLane::Result::kFrame);
+  EXPECT_FALSE(DecodeIoctl(frame_, lane_, kToken, region_, &event_, &places_));
+}
+
 TEST_F(FrameCodecTest, RefusesSegmentsThatAreTooLongOrEmpty) {
   IoctlRequest request = Request({32, wire::kSegmentSizeBytesMax});
   request.mutable_segments(1)->set_pool_offset_plus_one(1);
