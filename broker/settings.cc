@@ -94,11 +94,12 @@ std::string Suggestion(const CLI::App& app, const std::string& name) {
   std::string nearest;
   size_t edits = kEditsMax + 1;
   for (const CLI::Option* option : app.get_options())
-    for (const std::string& candidate : option->get_lnames())
-      if (option->get_configurable() && EditsBetween(name, candidate) < edits) {
-        edits = EditsBetween(name, candidate);
-        nearest = candidate;
-      }
+    for (const std::string& candidate : option->get_lnames()) {
+      const size_t apart = EditsBetween(name, candidate);
+      if (!option->get_configurable() || apart >= edits) continue;
+      edits = apart;
+      nearest = candidate;
+    }
   return nearest.empty() ? "; gpu-broker --help lists them, with two dashes before each"
                          : absl::StrCat("; do you mean '", nearest, "'?");
 }

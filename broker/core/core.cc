@@ -248,7 +248,6 @@ void Core::CloseIfIdle(Guest& guest, GuestId id, File& file, Actions* actions) {
   owners_.erase(file.driver_file);
   actions->push_back(DriverClose{file.driver_file});
   actions->push_back(ClosePlaceholder{id, file.id});
-  guest.exported_objects -= file.exported.size();
   guest.files.Remove(file.id);
   File* ctl = guest.files.Find(registered_ctl);
   if (ctl == nullptr) return;

@@ -282,10 +282,8 @@ void Core::On(DriverReturned event, Actions* actions) {
 
 void Core::FinishExports(Guest& guest, PendingCall& pending, bool succeeded, DriverCall& call) {
   File& file = *guest.files.Find(pending.named_file);
-  guest.exported_objects -= file.exported.size();
   if (succeeded)
     RecordExports(guest.handles, pending.checked, pending.original, file, call, pending.charges.object);
-  guest.exported_objects += file.exported.size();
   RestoreExports(pending.checked, pending.original, file, call);
 }
 

@@ -70,4 +70,10 @@ void FileTable::ForgetProcess(ProcessId process) {
     if (slot.used) slot.file.holders.erase(process);
 }
 
+size_t FileTable::exported_objects() const {
+  size_t objects = 0;
+  for (const Slot& slot : slots_) objects += slot.file.exported.size();
+  return objects;
+}
+
 }  // namespace nvshim::broker

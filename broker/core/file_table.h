@@ -56,6 +56,9 @@ class FileTable {
 
   size_t size() const { return size_; }
 
+  // Objects inside of files, added up.
+  size_t exported_objects() const;
+
  private:
   struct Slot {
     uint32_t generation = 1;

@@ -76,11 +76,10 @@ struct Guest {
   absl::flat_hash_map<ProcessId, std::unique_ptr<Process>> processes;
   FileTable files;
   HandleTable handles;
-  size_t exported_objects = 0;  // inside of files
   Counters counters;
   absl::flat_hash_set<uint64_t> noted_refusals;  // (reason, number) that were logged; bounded
 
-  size_t objects() const { return handles.objects() + exported_objects; }
+  size_t objects() const { return handles.objects() + files.exported_objects(); }
 };
 
 }  // namespace nvshim::broker

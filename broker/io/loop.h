@@ -7,6 +7,7 @@
 
 #include <liburing.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 
@@ -31,6 +32,11 @@ struct Completion {
   int result;  // >= 0, or a negative errno; -ECANCELED after Cancel
   bool more;   // the operation goes on (a multishot poll)
 };
+
+// For Loop::Timeout.
+inline __kernel_timespec TimespecOf(std::chrono::nanoseconds duration) {
+  return {duration.count() / 1'000'000'000, duration.count() % 1'000'000'000};
+}
 
 class Loop {
  public:

@@ -1,11 +1,8 @@
 #include "broker/io/region.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 
-#include <cerrno>
-
-#include "absl/status/status.h"
+#include "broker/io/sealed_memfd.h"
 
 namespace nvshim::broker {
 namespace {
@@ -31,16 +28,12 @@ bool InPool(uint32_t offset, uint32_t size_bytes) {
 }  // namespace
 
 absl::StatusOr<Region> Region::Create() {
-  Fd memfd(memfd_create("nvshim-region", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!memfd.valid()) return absl::ErrnoToStatus(errno, "memfd_create");
-  if (ftruncate(memfd.get(), wire::kRegionSizeBytes) != 0)
-    return absl::ErrnoToStatus(errno, "ftruncate of a region");
-  if (fcntl(memfd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-    return absl::ErrnoToStatus(errno, "sealing a region");
-  void* base = mmap(nullptr, wire::kRegionSizeBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd.get(), 0);
-  if (base == MAP_FAILED) return absl::ErrnoToStatus(errno, "mmap of a region");
-  FillHeader(base);
-  return Region(base, std::move(memfd));
+  auto memfd = CreateSealedMemfd("nvshim-region", wire::kRegionSizeBytes);
+  if (!memfd.ok()) return memfd.status();
+  const auto base = MapSealedMemfd(*memfd, wire::kRegionSizeBytes);
+  if (!base.ok()) return base.status();
+  FillHeader(*base);
+  return Region(*base, *std::move(memfd));
 }
 
 Region::~Region() {

@@ -1,15 +1,14 @@
 #include "broker/io/uid_sheet.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 
 #include "absl/status/status.h"
+#include "broker/io/sealed_memfd.h"
 
 namespace nvshim::broker {
 
@@ -31,12 +30,9 @@ static_assert(std::atomic<uint64_t>::is_always_lock_free, "processes share them,
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<UidSheet>> UidSheet::Create() {
-  Fd memfd(memfd_create("nvshim-uid", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!memfd.valid()) return absl::ErrnoToStatus(errno, "memfd_create");
-  if (ftruncate(memfd.get(), sizeof(Layout)) != 0) return absl::ErrnoToStatus(errno, "ftruncate of a sheet");
-  if (fcntl(memfd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-    return absl::ErrnoToStatus(errno, "sealing a sheet");
-  return MapLayout(std::move(memfd));
+  auto memfd = CreateSealedMemfd("nvshim-uid", sizeof(Layout));
+  if (!memfd.ok()) return memfd.status();
+  return MapLayout(*std::move(memfd));
 }
 
 absl::StatusOr<std::shared_ptr<UidSheet>> UidSheet::Map(Fd memfd) {
@@ -48,11 +44,11 @@ absl::StatusOr<std::shared_ptr<UidSheet>> UidSheet::Map(Fd memfd) {
 }
 
 absl::StatusOr<std::shared_ptr<UidSheet>> UidSheet::MapLayout(Fd memfd) {
-  void* base = mmap(nullptr, sizeof(Layout), PROT_READ | PROT_WRITE, MAP_SHARED, memfd.get(), 0);
-  if (base == MAP_FAILED) return absl::ErrnoToStatus(errno, "mmap of a sheet");
+  const auto base = MapSealedMemfd(memfd, sizeof(Layout));
+  if (!base.ok()) return base.status();
   // SAFETY: a new memfd is all zeros, which is what the atomics of a Layout start as; its size is sealed, so
   // that no access faults.
-  return std::shared_ptr<UidSheet>(new UidSheet(static_cast<Layout*>(base), std::move(memfd)));
+  return std::shared_ptr<UidSheet>(new UidSheet(static_cast<Layout*>(*base), std::move(memfd)));
 }
 
 UidSheet::~UidSheet() { munmap(layout_, sizeof(Layout)); }

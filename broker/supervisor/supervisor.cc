@@ -45,10 +45,6 @@ constexpr std::chrono::seconds kReleaseTime(60);
 // Connections taken per turn before anything else is looked at.
 constexpr int kAcceptsPerTurnMax = 64;
 
-__kernel_timespec TimespecOf(std::chrono::nanoseconds duration) {
-  return {duration.count() / 1'000'000'000, duration.count() % 1'000'000'000};
-}
-
 uint64_t RandomInstance() {
   uint64_t instance = 0;
   while (getrandom(&instance, sizeof(instance), 0) != sizeof(instance)) {

@@ -151,8 +151,7 @@ void Worker::SayHello() {
 void Worker::EndLater() {
   if (alone_waits_) return;
   alone_waits_ = true;
-  const auto wait = std::chrono::nanoseconds(guest_linger_).count();
-  alone_wait_ = {wait / 1'000'000'000, wait % 1'000'000'000};
+  alone_wait_ = TimespecOf(guest_linger_);
   loop_->Timeout(&alone_wait_, {kAloneTag, 0});
 }
 

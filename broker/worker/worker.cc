@@ -101,8 +101,7 @@ void Worker::WakeForLate(uint32_t index, ProcessPort& port) {
     due_ns = std::min(due_ns, port.due_ns[static_cast<size_t>(std::countr_zero(late))]);
   const uint64_t now_ns = NowNs();
   const uint64_t wait_ns = due_ns > now_ns ? due_ns - now_ns : 0;
-  late_wait_ = {static_cast<int64_t>(wait_ns / 1'000'000'000),
-                static_cast<long long>(wait_ns % 1'000'000'000)};
+  late_wait_ = TimespecOf(std::chrono::nanoseconds(wait_ns));
   loop_->Timeout(&late_wait_, {kLateTag, index});
   loop_->Submit(false);  // before late_wait_ is somebody else's
 }
