@@ -6,8 +6,6 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -26,6 +24,7 @@
 #include "broker/driver/table_for.h"
 #include "broker/io/socket.h"
 #include "broker/limits_command.h"
+#include "broker/log/log.h"
 #include "broker/policy/policy.h"
 #include "broker/policy_command.h"
 #include "broker/sandbox/privileges.h"
@@ -43,6 +42,9 @@ namespace {
 
 constexpr char kVersion[] = "0.1.0";
 constexpr char kDefaultConfig[] = "/etc/gpu-broker/config.toml";
+// Whose lines of the log the simulated GPU's are: a worker has one.
+constexpr char kSimulator[] = "simulated GPU";
+
 constexpr char kDefaultSocket[] = "/run/gpu-broker/gpu-broker.sock";
 
 // ToBytes behind the = of NAME=SIZE.
@@ -75,6 +77,7 @@ struct Flags {
   PolicyOptions policy;
   std::string verdicts;  // of a worker: what the policy comes to (Verdicts::Encode)
   std::string log_level = "info";
+  std::string log_format = "text";
   int ready_fd = -1;
 };
 
@@ -83,11 +86,9 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
-void StartLog(const Flags& flags, const char* role) {
+void StartLogOf(const Flags& flags, const char* role) {
   signal(SIGPIPE, SIG_IGN);  // whoever read the log may be gone before the guests are
-  spdlog::set_default_logger(spdlog::stderr_logger_mt(role));
-  spdlog::set_pattern("%n[%P] %l: %v");
-  spdlog::set_level(spdlog::level::from_str(flags.log_level));
+  StartLog(role, flags.log_level, flags.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
 }
 
 void AddDriverFlags(CLI::App& app, Flags& flags) {
@@ -109,6 +110,9 @@ void AddDriverFlags(CLI::App& app, Flags& flags) {
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, err, critical or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "err", "critical", "off"}))
       ->capture_default_str();
+  app.add_option("--log-format", flags.log_format, "text, or json: an object a line, for programs")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
 }
 
 absl::StatusOr<std::unique_ptr<SimDriver>> MakeSimDriver(const Flags& flags) {
@@ -116,8 +120,12 @@ absl::StatusOr<std::unique_ptr<SimDriver>> MakeSimDriver(const Flags& flags) {
   options.gpu = flags.sim_gpu;
   options.driver_version = flags.sim_driver_version;
   options.skip_kernels = flags.sim_kernels == "skip";
-  options.log = [](std::string_view what) { spdlog::info("the simulated driver does not know {}", what); };
-  options.log_fault = [](std::string_view what) { spdlog::warn("simulated GPU: {}", what); };
+  options.log = [](std::string_view what) {
+    LogOfGuest(kSimulator, Severity::kInfo, "the simulated driver does not know a call", {{"call", what}});
+  };
+  options.log_fault = [](std::string_view what) {
+    LogOfGuest(kSimulator, Severity::kWarning, "simulated GPU", {{"what", what}});
+  };
   return CreateSimDriver(options);
 }
 
@@ -126,8 +134,9 @@ absl::Status CheckVersion(const std::string& version) {
   const auto choice = TableFor(version);
   if (!choice.ok()) return choice.status();
   if (!choice->exact)
-    spdlog::warn("no tables for NVIDIA driver {}: those of {} are used. What is new in it is refused",
-                 version, choice->table->driver_version);
+    Log(Severity::kWarning,
+        "no tables for this NVIDIA driver: those of the one before are used. What is new in it is refused",
+        {{"driver", version}, {"tables", choice->table->driver_version}});
   return absl::OkStatus();
 }
 
@@ -157,8 +166,8 @@ absl::StatusOr<Backend> PrepareBackend(const Flags& flags, MakeKernel make_kerne
   auto info = kernel::Discover(*backend.kernel);
   if (!info.ok()) return info.status();
   if (auto status = CheckVersion(info->version); !status.ok()) return status;
-  auto gpus =
-      kernel::WarmGpus::Open(*backend.kernel, *info, [](std::string_view line) { spdlog::info("{}", line); });
+  auto gpus = kernel::WarmGpus::Open(*backend.kernel, *info,
+                                     [](std::string_view line) { Log(Severity::kInfo, line); });
   if (!gpus.ok()) return gpus.status();
   backend.gpus.emplace(*std::move(gpus));
   backend.driver_version = info->version;
@@ -229,7 +238,7 @@ int CheckConfig(const Flags& flags) {
 
 void TellReady(int fd) {
   if (fd < 0) return;
-  if (write(fd, "ready\n", 6) != 6) spdlog::warn("--ready-fd={} cannot be written", fd);
+  if (write(fd, "ready\n", 6) != 6) Log(Severity::kWarning, "--ready-fd cannot be written", {{"fd", fd}});
   close(fd);
 }
 
@@ -238,14 +247,15 @@ absl::StatusOr<std::string> VerdictsFor(const std::string& driver_version, const
   auto policy = Policy::Load(options);
   if (!policy.ok()) return policy.status();
   const abi::Table& table = *abi::ChooseTable(driver_version).table;
-  if (options.shadow) spdlog::warn("--policy-shadow: what the policy denies is passed on, and counted");
+  if (options.shadow)
+    Log(Severity::kWarning, "--policy-shadow: what the policy denies is passed on, and counted");
   return policy->VerdictsOf(table).Encode(table);
 }
 
 // ---- gpu-broker ----
 
 int Supervise(const Flags& flags, MakeKernel make_kernel) {
-  StartLog(flags, "gpu-broker");
+  StartLogOf(flags, "gpu-broker");
   auto service_manager = ServiceManager::FromEnvironment();
   if (!service_manager.ok()) return Fail(service_manager.status());
   auto inherited_sockets = service_manager->TakeSockets();
@@ -279,6 +289,7 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
                               "--sim-driver-version=" + flags.sim_driver_version,
                               "--sim-kernels=" + flags.sim_kernels,
                               "--log-level=" + flags.log_level,
+                              "--log-format=" + flags.log_format,
                               absl::StrCat("--guest-linger-ms=", flags.guest_linger_ms),
                               "--verdicts=" + *verdicts};
   options.worker_uids = *worker_uids;
@@ -288,7 +299,8 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
   options.service_manager = *std::move(service_manager);
   auto supervisor = Supervisor::Create(std::move(options));
   if (!supervisor.ok()) return Fail(supervisor.status());
-  spdlog::info("serving driver {} {} at {}", flags.driver, backend->driver_version, flags.socket);
+  Log(Severity::kInfo, "serving",
+      {{"driver", flags.driver}, {"version", backend->driver_version}, {"socket", flags.socket}});
   TellReady(flags.ready_fd);
   const absl::Status status = (*supervisor)->Run();
   return status.ok() ? 0 : Fail(status);
@@ -326,7 +338,7 @@ int Work(const Flags& flags, MakeKernel make_kernel) {
   // One arena for the few threads of a worker: an arena of its own each would map 64 MiB and keep what it
   // once had, depending on which thread happened to serve what.
   mallopt(M_ARENA_MAX, 1);
-  StartLog(flags, "gpu-broker-worker");
+  StartLogOf(flags, "gpu-broker-worker");
   if (auto status = DropPrivileges(flags.uid); !status.ok()) return Fail(status);
   WorkerOptions options;
   options.listener = Fd(kWorkerListenerFd);

@@ -70,7 +70,7 @@ struct SignalFile {
   FileId file;
 };
 
-// The first refusal of this kind for this guest: worth one line in the log.
+// One for each refusal. Which of them become lines of the log decides the worker.
 struct NoteRefusal {
   GuestId guest;
   Refusal refusal;

@@ -315,18 +315,13 @@ void Core::Refuse(const CallToken& token, uint32_t sequence, const Refusal& refu
 
 void Core::Note(Guest& guest, GuestId id, const Refusal& refusal, Actions* actions) {
   ++guest.counters.refusals[static_cast<size_t>(refusal.reason)];
-  if (guest.noted_refusals.size() >= kNotedRefusalsPerGuestMax) return;
-  const uint64_t key = uint64_t{static_cast<uint8_t>(refusal.reason)} << 32 | refusal.number;
-  if (guest.noted_refusals.insert(key).second) actions->push_back(NoteRefusal{id, refusal});
+  actions->push_back(NoteRefusal{id, refusal});
 }
 
 void Core::NoteShadow(Guest& guest, GuestId id, const CheckedCall& checked, Actions* actions) {
   ++guest.counters.would_be_denied;
   const uint32_t number = (checked.nested != nullptr ? checked.nested : checked.spec)->number;
-  if (guest.noted_refusals.size() >= kNotedRefusalsPerGuestMax) return;
-  const uint64_t key = uint64_t{static_cast<uint8_t>(Reason::kDeniedByPolicy)} << 32 | number;
-  if (guest.noted_refusals.insert(key).second)
-    actions->push_back(NoteRefusal{id, Refusal::Errno(Reason::kDeniedByPolicy, 0, number), true});
+  actions->push_back(NoteRefusal{id, Refusal::Errno(Reason::kDeniedByPolicy, 0, number), true});
 }
 
 }  // namespace nvshim::broker

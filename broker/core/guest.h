@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "broker/core/file_table.h"
 #include "broker/core/handle_table.h"
 #include "broker/core/ids.h"
@@ -77,7 +76,6 @@ struct Guest {
   FileTable files;
   HandleTable handles;
   Counters counters;
-  absl::flat_hash_set<uint64_t> noted_refusals;  // (reason, number) that were logged; bounded
 
   size_t objects() const { return handles.objects() + files.exported_objects(); }
 };

@@ -25,9 +25,6 @@ inline constexpr uint32_t kClientsPerGuestMax = 1u << 20;
 // What a lane keeps of a call's bytes for the next one. Nearly all calls are smaller; larger ones allocate.
 inline constexpr size_t kKeptBytesPerLaneMax = 4096;
 
-// Distinct refused numbers that are remembered for logging once; a guest that invents more is only counted.
-inline constexpr uint32_t kNotedRefusalsPerGuestMax = 256;
-
 }  // namespace nvshim::broker
 
 #endif  // BROKER_CORE_LIMITS_H_

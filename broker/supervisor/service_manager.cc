@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 
@@ -11,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "broker/log/log.h"
 
 namespace nvshim::broker {
 namespace {
@@ -99,7 +99,7 @@ void ServiceManager::Keep(std::span<const int> fds) const {
   const std::string state = absl::StrCat("FDSTORE=1\nFDPOLL=0\nFDNAME=", kKept);
   const int sent = library_->pid_notify_with_fds(/*pid=*/0, /*unset_environment=*/0, state.c_str(),
                                                  fds.data(), static_cast<unsigned>(fds.size()));
-  if (sent < 0) spdlog::warn("systemd cannot be given the open GPUs: errno {}", -sent);
+  if (sent < 0) Log(Severity::kWarning, "systemd cannot be given the open GPUs", {{"errno", -sent}});
 }
 
 void ServiceManager::Stopping(std::chrono::microseconds most) const {
@@ -109,7 +109,7 @@ void ServiceManager::Stopping(std::chrono::microseconds most) const {
 void ServiceManager::Notify(const std::string& state) const {
   if (library_ == nullptr) return;
   if (const int sent = library_->notify(/*unset_environment=*/0, state.c_str()); sent < 0)
-    spdlog::warn("systemd cannot be told {}: errno {}", state, -sent);
+    Log(Severity::kWarning, "systemd cannot be told", {{"state", state}, {"errno", -sent}});
 }
 
 std::string GuestOfSocket(const std::string& name) {

@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <spdlog/spdlog.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -13,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "broker/io/limits_message.h"
 #include "broker/io/socket.h"
+#include "broker/log/log.h"
 #include "broker/supervisor/guest_identity.h"
 
 namespace nvshim::broker {
@@ -154,10 +154,10 @@ absl::Status Supervisor::Run() {
   }
   options_.service_manager.Stopping(kReleaseTime);
   if (leave_workers_) {
-    spdlog::info("stopping; {} guests go on", guests_.size());
+    Log(Severity::kInfo, "stopping; guests go on", {{"guests", guests_.size()}});
     return absl::OkStatus();
   }
-  spdlog::info("stopping; {} guests lose their device", guests_.busy());
+  Log(Severity::kInfo, "stopping; guests lose their device", {{"guests", guests_.busy()}});
   workers_.EndAll();
   return absl::OkStatus();
 }
@@ -198,7 +198,8 @@ void Supervisor::OnSignal() {
 }
 
 void Supervisor::StartDraining() {
-  spdlog::info("no new guests; {} have {} ms to leave", guests_.busy(), options_.drain.count());
+  Log(Severity::kInfo, "no new guests; those that are here have time to leave",
+      {{"guests", guests_.busy()}, {"ms", options_.drain.count()}});
   draining_ = true;
   options_.service_manager.Stopping(options_.drain + kReleaseTime);
   drain_timer_ = TimespecOf(options_.drain);
@@ -254,7 +255,8 @@ void Supervisor::Admit(Fd connection, const std::string& name, uid_t uid) {
   attach->set_guest_id(number);
   attach->set_instance(guests_.Get(*key).instance);
   if (!workers_.Send(worker, message, fds)) {
-    spdlog::warn("guest {} ({}): its worker takes no more connections", number, name);
+    LogOfGuest(name, Severity::kWarning, "its worker takes no more connections of a guest",
+               {{"guest", number}, {"name", name}});
     return;
   }
   if (row) rows_[*key][uid] = *std::move(row);
@@ -265,7 +267,8 @@ void Supervisor::Admit(Fd connection, const std::string& name, uid_t uid) {
 std::optional<UidSheets::Lease> Supervisor::TakeRow(uid_t uid, AttachProcess* attach) {
   auto row = uid_sheets_.Take(uid);
   if (!row.ok()) {
-    spdlog::warn("a process of uid {} is turned away: {}", uid, row.status().ToString());
+    LogOfGuest(attach->name(), Severity::kWarning, "a process is turned away",
+               {{"name", attach->name()}, {"uid", uid}, {"error", row.status().ToString()}});
     return std::nullopt;
   }
   attach->set_uid_row_plus_one(row->row() + 1);
@@ -276,18 +279,20 @@ std::optional<UidSheets::Lease> Supervisor::TakeRow(uid_t uid, AttachProcess* at
 std::optional<GuestTable::Key> Supervisor::FindOrMake(const std::string& name) {
   if (const auto key = guests_.Find(name)) return key;
   if (draining_) {
-    spdlog::info("guest '{}' is turned away: the broker is stopping", name);
+    LogOfGuest(name, Severity::kInfo, "a guest is turned away: the broker is stopping", {{"name", name}});
     return std::nullopt;
   }
   if (guests_.size() >= kGuestsMax) {
-    spdlog::warn("guest '{}' is turned away: {} guests are here already", name, kGuestsMax);
+    LogOfGuest(name, Severity::kWarning, "a guest is turned away: there are as many as may be",
+               {{"name", name}, {"guests", kGuestsMax}});
     return std::nullopt;
   }
   const auto worker = WorkerWithRoom(name);
   if (!worker) return std::nullopt;
   const GuestTable::Key key = guests_.Add(*worker, name, RandomInstance());
   ++records_.at(*worker).guests;
-  spdlog::info("guest {} is '{}', worker pid {}", key.second, name, workers_.PidOf(*worker));
+  LogOfGuest(name, Severity::kInfo, "a guest has come",
+             {{"guest", key.second}, {"name", name}, {"worker_pid", workers_.PidOf(*worker)}});
   return key;
 }
 
@@ -297,7 +302,8 @@ std::optional<uint32_t> Supervisor::WorkerWithRoom(const std::string& guest_name
     if (record.takes_guests && record.guests < options_.guests_per_worker) return worker;
   const auto worker = workers_.Start();
   if (!worker.ok()) {
-    spdlog::warn("guest '{}' is turned away: {}", guest_name, std::string(worker.status().message()));
+    LogOfGuest(guest_name, Severity::kWarning, "a guest is turned away: its worker does not start",
+               {{"name", guest_name}, {"error", std::string(worker.status().message())}});
     return std::nullopt;
   }
   records_[*worker].takes_guests = true;
@@ -348,7 +354,8 @@ void Supervisor::Adopt(uint32_t worker, const WorkerHello& hello) {
     guests_.Adopt({worker, guest.guest_id()},
                   {.name = guest.name(), .instance = guest.instance(), .attached = guest.attached()});
     ++it->second.guests;
-    spdlog::info("guest {} is '{}', worker pid {} goes on", guest.guest_id(), guest.name(), hello.pid());
+    Log(Severity::kInfo, "a guest and its worker go on",
+        {{"guest", guest.guest_id()}, {"name", guest.name()}, {"worker_pid", hello.pid()}});
     for (const uint32_t uid : guest.uids()) Join({worker, guest.guest_id()}, uid);
   }
 }
@@ -373,7 +380,8 @@ void Supervisor::KeepRows(uint32_t worker) {
 
 // Its guests' device has fallen off the bus. Who connects again starts afresh.
 void Supervisor::OnWorkerGone(uint32_t worker, pid_t pid) {
-  spdlog::warn("worker pid {} is gone with {} guests", pid, guests_.RemoveWorker(worker));
+  Log(Severity::kWarning, "a worker is gone",
+      {{"worker_pid", pid}, {"guests", guests_.RemoveWorker(worker)}});
   KeepRows(worker);
   records_.erase(worker);
   AnswerIfComplete();

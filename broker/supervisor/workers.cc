@@ -1,7 +1,6 @@
 #include "broker/supervisor/workers.h"
 
 #include <poll.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "broker/io/socket.h"
+#include "broker/log/log.h"
 
 namespace nvshim::broker {
 namespace {
@@ -88,8 +88,8 @@ void Workers::AwaitHello(uint32_t worker, Clock::time_point deadline) {
     const auto wait = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
     pollfd entry{it->second.process.socket.get(), POLLIN | POLLRDHUP, 0};
     if (wait.count() > 0 && poll(&entry, 1, static_cast<int>(wait.count())) != 0) continue;
-    return spdlog::warn("worker pid {} does not say whom it serves; its guests get no more processes",
-                        it->second.process.pid);
+    return Log(Severity::kWarning, "a worker does not say whom it serves; its guests get no more processes",
+               {{"worker_pid", it->second.process.pid}});
   }
 }
 
@@ -107,7 +107,7 @@ bool Workers::Identify(uint32_t worker, const FromWorker& message) {
   loop_->Submit(false);  // before the descriptor's number can mean something else
   const bool again = !std::exchange(record.mistaken, true);
   if (again && Find(worker)) return false;
-  spdlog::warn("a worker says that it is pid {}, and is not; it is left alone", pid);
+  Log(Severity::kWarning, "a worker says a pid that is not its own; it is left alone", {{"pid", pid}});
   workers_.erase(worker);
   return false;
 }

@@ -1,7 +1,6 @@
 // The part of the worker that admits: messages of the supervisor, the handshake with a guest process, its
 // departure, and the statistics.
 #include <poll.h>
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <array>
@@ -12,6 +11,7 @@
 #include "broker/io/socket.h"
 #include "broker/io/transport.h"
 #include "broker/io/uid_sheet.h"
+#include "broker/log/log.h"
 #include "broker/worker/worker.h"
 #include "proto/wire/frame.h"
 
@@ -160,7 +160,7 @@ void Worker::EndIfAlone() {
   for (const auto& [guest, record] : guests_)
     if (!IsEmpty(guest, record)) return;
   if (driver_->Reap() != 0) return ReapLater();
-  spdlog::info("neither a supervisor nor a guest is left");
+  Log(Severity::kInfo, "neither a supervisor nor a guest is left");
   running_ = false;
 }
 
@@ -188,7 +188,8 @@ void Worker::AddUid(const AttachProcess& attach, Fd sheet) {
   guest->second.uids.insert(attach.uid());
   std::shared_ptr<UidLevel> level = std::make_shared<NoLevel>();
   if (auto mapped = UidSheet::Map(std::move(sheet)); !mapped.ok())
-    spdlog::error("processes of uid {} are turned away: {}", attach.uid(), mapped.status().ToString());
+    LogOfGuest(guest->second.name, Severity::kError, "processes of a user are turned away",
+               {{"uid", attach.uid()}, {"error", mapped.status().ToString()}});
   else if (attach.uid_row_plus_one() <= UidSheet::kRows)
     level = std::make_shared<UidRow>(*std::move(mapped), attach.uid_row_plus_one() - 1,
                                      LimitsIn(attach.uid_limits(), NoLimits()));
@@ -231,7 +232,9 @@ void Worker::Greet(uint32_t index, Connection& connection) {
 bool Worker::Admit(uint32_t index, Connection& connection) {
   auto transport = CreateUnixTransport(std::move(connection.hello));
   if (!transport.ok()) {
-    spdlog::warn("a guest process cannot be admitted: {}", transport.status().ToString());
+    LogOfGuest(
+        guests_[connection.guest].name, Severity::kWarning, "a guest process cannot be admitted",
+        {{"guest", static_cast<uint32_t>(connection.guest)}, {"error", transport.status().ToString()}});
     return false;
   }
   const auto process = static_cast<ProcessId>(index);
@@ -268,6 +271,7 @@ bool Worker::IsEmpty(GuestId guest, const GuestRecord& record) const {
 void Worker::ReportIfEmpty(GuestId guest) {
   const auto it = guests_.find(guest);
   if (it == guests_.end() || !IsEmpty(guest, it->second)) return;
+  it->second.refusals.TakeRest([&](const RefusalLog::Line& line) { TellRefusal(line); });
   // An empty guest's worker may be ended, and with it all that the driver still keeps.
   if (driver_->Reap() != 0) return ReapLater();
   if (!supervisor_.valid()) return EndLater();

@@ -2,13 +2,16 @@
 
 #include <poll.h>
 #include <sched.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <cstring>
+#include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "broker/log/log.h"
 #include "proto/wire/frame.h"
 
 namespace nvshim::broker {
@@ -302,7 +305,10 @@ void Worker::Do(ReplyOpen action) {
   if (action.error == 0) {
     auto guests_end = placeholders_.Create(action.token.guest, guests_[action.token.guest].instance,
                                            action.file, action.node);
-    if (!guests_end.ok()) spdlog::warn("a file cannot be handed out: {}", guests_end.status().ToString());
+    if (!guests_end.ok())
+      LogOfGuest(
+          guests_[action.token.guest].name, Severity::kWarning, "a file cannot be handed out",
+          {{"guest", static_cast<uint32_t>(action.token.guest)}, {"error", guests_end.status().ToString()}});
     if (port == nullptr || !guests_end.ok() ||
         !port->transport->SendFd(action.token.lane, action.sequence, guests_end->get())) {
       Step(FileHungUp{action.token.guest, action.file});
@@ -350,13 +356,22 @@ void Worker::Do(ClosePlaceholder action) { placeholders_.Close(action.guest, act
 void Worker::Do(SignalFile action) { placeholders_.Signal(action.guest, action.file); }
 
 void Worker::Do(NoteRefusal action) {
-  if (action.in_shadow)
-    return spdlog::info("guest {}: the policy would have denied 0x{:x}", static_cast<uint32_t>(action.guest),
-                        action.refusal.number);
-  spdlog::info("guest {}: refused {} 0x{:x} ({})", static_cast<uint32_t>(action.guest),
-               kReasonNames[static_cast<size_t>(action.refusal.reason)], action.refusal.number,
-               action.refusal.error != 0 ? "errno " + std::to_string(action.refusal.error)
-                                         : "status " + std::to_string(action.refusal.status));
+  const auto guest = guests_.find(action.guest);
+  if (guest == guests_.end()) return;
+  if (const auto line = guest->second.refusals.Take(action, NowNs())) TellRefusal(*line);
+}
+
+// An audit line: who was refused what, by the last example, and how often.
+void Worker::TellRefusal(const RefusalLog::Line& line) {
+  const Refusal& refusal = line.note.refusal;
+  const std::string status = absl::StrCat("0x", absl::Hex(refusal.status));
+  Log(Severity::kInfo, line.note.in_shadow ? "audit: would be refused" : "audit: refused",
+      {{"guest", static_cast<uint32_t>(line.note.guest)},
+       {"name", guests_[line.note.guest].name},
+       {"reason", kReasonNames[static_cast<size_t>(refusal.reason)]},
+       {"number", absl::StrCat("0x", absl::Hex(refusal.number))},
+       {"answer", refusal.error != 0 ? strerrorname_np(refusal.error) : status.c_str()},
+       {"times", line.times}});
 }
 
 void Worker::DrainPlaceholder(GuestId guest, FileId file) {

@@ -26,6 +26,7 @@
 #include "broker/worker/cpu_mover.h"
 #include "broker/worker/placeholders.h"
 #include "broker/worker/process_port.h"
+#include "broker/worker/refusal_log.h"
 #include "proto/control.pb.h"
 
 namespace nvshim::broker {
@@ -81,6 +82,7 @@ class Worker {
     uint64_t attached = 0;     // AttachProcess seen
     uint64_t connections = 0;  // of those, still there
     std::set<uint32_t> uids;   // that its processes have had
+    RefusalLog refusals;
   };
 
   void Complete(const Completion& completion);
@@ -122,6 +124,7 @@ class Worker {
   void Do(ClosePlaceholder action);
   void Do(SignalFile action);
   void Do(NoteRefusal action);
+  void TellRefusal(const RefusalLog::Line& line);
   SentFile SendMapping(ProcessPort& port, const ReplyIoctl& action);
   void DrainPlaceholder(GuestId guest, FileId file);
   ProcessPort* PortOf(const CallToken& token);

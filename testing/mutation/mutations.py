@@ -158,9 +158,7 @@ MUTATIONS = [
      "if (named == nullptr) return std::nullopt;", "an fd field with a file that it does not hold"),
     ("broker/core/core_ioctl.cc", "  if (result.error == 0 && current) {", "  if (result.error == 0) {",
      "a mapping through a client that was freed meanwhile"),
-    ("broker/core/core_ioctl.cc",
-     "(refusal.reason)];\n  if (guest.noted_refusals.size() >= kNotedRefusalsPerGuestMax) return;", "(refusal.reason)];",
-     "a log without end"),
+    ("broker/core/core_ioctl.cc", "  actions->push_back(NoteRefusal{id, refusal});\n", "", "refusals that no log tells of"),
     # ---- broker/core: limits, answers
     ("broker/core/ledger.h", "used > limit || amount > limit - used || !RaiseUid", "!RaiseUid", "more than its limit"),
     ("broker/core/ledger.h", "|| !RaiseUid(resource, amount))", "|| (RaiseUid(resource, amount), false))",
