@@ -33,8 +33,8 @@ class Supervisor:
         ready, writer = os.pipe()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [guests.BROKER, "--no-config", "--driver=sim", "--sim-gpu=h100", f"--socket={guests.SOCKET}", f"--ready-fd={writer}",
-                 *(f"--guest-socket={name}={self.socket_of(name)}" for name in self.names), *self.flags],
+                [guests.BROKER, "--no-config", "--driver=sim", "--sim-gpu=h100", f"--socket={guests.SOCKET}",
+                 f"--ready-fd={writer}", *(f"--guest-socket={name}={self.socket_of(name)}" for name in self.names), *self.flags],
                 stdin=subprocess.DEVNULL, stderr=log, pass_fds=[writer])
         started.append(self)
         os.close(writer)
