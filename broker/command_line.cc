@@ -34,13 +34,13 @@
 #include "broker/supervisor/supervisor.h"
 #include "broker/supervisor/worker_process.h"
 #include "broker/supervisor/worker_uids.h"
+#include "broker/version.h"
 #include "broker/worker/worker.h"
 #include "proto/abi/spec.h"
 
 namespace nvshim::broker {
 namespace {
 
-constexpr char kVersion[] = "0.1.0";
 constexpr char kDefaultConfig[] = "/etc/gpu-broker/config.toml";
 // Whose lines of the log the simulated GPU's are: a worker has one.
 constexpr char kSimulator[] = "simulated GPU";

@@ -14,7 +14,7 @@ namespace {
 constexpr char kLibrary[] = "libnvshim.so";
 
 // From the folder of nvshim-run.
-constexpr const char* kLibraryFolders[] = {".", "../lib", "../lib/nvshim"};
+constexpr const char* kLibraryFolders[] = {".", "../lib", "../lib/x86_64-linux-gnu", "../lib/nvshim"};
 
 }  // namespace
 

@@ -21,8 +21,8 @@ absl::StatusOr<std::string> SocketOf(const std::string& name, const std::string&
 // under.
 std::string FiltersOf(const std::string& current);
 
-// libnvshim.so beside the executable file `binary`, or where it is when that is installed: in ../lib, or in
-// ../lib/nvshim.
+// libnvshim.so beside the executable file `binary`, or where it is when that is installed: in ../lib, in the
+// folder there of the architecture, as Debian's package has it, or in ../lib/nvshim.
 absl::StatusOr<std::string> FindLibrary(const std::string& binary);
 
 }  // namespace nvshim::broker

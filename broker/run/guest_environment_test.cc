@@ -43,7 +43,8 @@ TEST(FindLibraryTest, LooksBesideTheBinaryAndWhereItIsInstalled) {
   std::filesystem::create_directories(root / "bin");
   const std::string binary = root / "bin" / "nvshim-run";
   EXPECT_FALSE(FindLibrary(binary).ok());
-  for (const char* folder : {"lib/nvshim", "lib", "bin"}) {  // each is preferred to those before it
+  for (const char* folder :
+       {"lib/nvshim", "lib/x86_64-linux-gnu", "lib", "bin"}) {  // each is preferred to those before it
     std::filesystem::create_directories(root / folder);
     const std::filesystem::path library = root / folder / "libnvshim.so";
     std::ofstream(library).put('x');
