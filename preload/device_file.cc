@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 
 #include "preload/call.h"
+#include "preload/log.h"
 #include "preload/os_events.h"
 #include "preload/placeholder.h"
 #include "preload/process.h"
@@ -121,6 +122,22 @@ void NoteRegistration(Session& session, uint32_t request, std::span<const FileRe
     session.registered_ctl.store(files[0].file_id, std::memory_order_relaxed);
 }
 
+constinit std::atomic<bool> g_told_gone{false}, g_told_version{false};
+
+void TellGone() {
+  LogOnce(g_told_gone,
+          {"the GPU is gone: the broker, or this guest's worker, has ended, and its log says why; "
+           "start the program again"});
+}
+
+// NVIDIA's libraries begin with this question, and end with it when the answer is no.
+void TellVersion(const Session& session, const File& file, uint32_t request, int error) {
+  if (error == EINVAL && file.device_class == DeviceClass::kCtl &&
+      abi::IsEscape(request, abi::kCheckVersionStrNumber))
+    LogOnce(g_told_version, {"no GPU: NVIDIA's library here is of another version than the broker's driver, ",
+                             session.welcome.driver_version, "; install that of the same version"});
+}
+
 Answer ForwardIoctl(Session& session, const File& file, uint32_t request, void* argument) {
   GatheredCall call;
   if (const int error = Gather(*session.table, file.device_class, request, argument, &call); error != 0)
@@ -130,6 +147,8 @@ Answer ForwardIoctl(Session& session, const File& file, uint32_t request, void* 
   FileReference files[wire::kFilesPerCallMax];
   const uint32_t file_count = ReferFiles(call, files);
   const IoctlOutcome outcome = CallIoctl(session, file.file_id, call, {files, file_count});
+  if (session.channel.lost()) TellGone();
+  TellVersion(session, file, request, outcome.error);
   if (MadeOsEvent(file, request, outcome.error)) NoteOsEvent();
   if (outcome.error == 0) NoteRegistration(session, request, {files, file_count});
   if (outcome.received_fd >= 0) {
@@ -186,7 +205,10 @@ Answer IoctlDevice(int fd, uint32_t request, void* argument) {
     owner = FindFile(fd, &file);
     session = CurrentSession();
   }
-  if (owner != Owner::kOurs || session == nullptr || session->channel.lost()) return Fail(EIO);
+  if (owner != Owner::kOurs || session == nullptr || session->channel.lost()) {
+    TellGone();
+    return Fail(EIO);
+  }
   return ForwardIoctl(*session, file, request, argument);
 }
 

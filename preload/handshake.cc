@@ -67,25 +67,33 @@ int ConnectTo(const char* path) {
   return static_cast<int>(error);
 }
 
-// Programs look for devices again and again; the reason they find none is told once.
+// Why there is no GPU.
 constinit std::atomic<bool> g_told{false};
 
-void LogOnce(std::initializer_list<std::string_view> parts) {
-  if (!g_told.exchange(true, std::memory_order_relaxed)) Log(parts);
+// What stands in the way, and what helps.
+std::string_view ReasonOf(int error) {
+  switch (error) {
+    case ENOENT:
+      return "there is no such socket; start gpu-broker (systemctl start gpu-broker.socket), or name its "
+             "socket in NVSHIM_SOCKET";
+    case ECONNREFUSED:
+      return "nobody listens on it; start gpu-broker, or name its socket in NVSHIM_SOCKET";
+    case EACCES:
+      return "this user may not connect to it; who is in its group may (ls -l, adduser USER GROUP), from the "
+             "next login on";
+    case EAGAIN:
+      return "the broker does not answer; see its log";
+    default:
+      return "connecting failed; is NVSHIM_SOCKET right?";
+  }
 }
 
 void LogNoBroker(const char* path, int error) {
-  const std::string_view why = error == ENOENT         ? "there is no such socket"
-                               : error == ECONNREFUSED ? "nobody listens on it"
-                               : error == EACCES       ? "this user may not connect to it"
-                               : error == EAGAIN       ? "the broker did not answer in time"
-                                                       : "connecting failed";
-  LogOnce({"no GPU: ", path, ": ", why, " (errno ", Decimal(error),
-           "); start gpu-broker, or name its socket in NVSHIM_SOCKET"});
+  LogOnce(g_told, {"no GPU: ", path, ": ", ReasonOf(error), " (errno ", Decimal(error), ")"});
 }
 
 int Refuse(std::string_view why) {
-  LogOnce({"no GPU: ", why});
+  LogOnce(g_told, {"no GPU: ", why});
   return ENODEV;
 }
 
@@ -161,7 +169,8 @@ int Admit(int channel, std::span<uint8_t> datagram, HandshakeResult* result, Wel
   if (kind == ChannelKind::kWelcome) {
     error = AdmitWelcome(message, fds, fd_count, result, welcome);
   } else if (Refused refused; kind == ChannelKind::kRefused && DecodeRefused(message, &refused)) {
-    LogOnce({"no GPU: the broker refuses: ", refused.reason, " (errno ", Decimal(refused.error), ")"});
+    LogOnce(g_told,
+            {"no GPU: the broker refuses: ", refused.reason, " (errno ", Decimal(refused.error), ")"});
   } else {
     Refuse("the broker's answer is not understood; install the libnvshim.so that came with it");
   }

@@ -31,6 +31,10 @@ void Log(std::initializer_list<std::string_view> parts) {
   Syscall(SYS_write, STDERR_FILENO, line, used);
 }
 
+void LogOnce(std::atomic<bool>& told, std::initializer_list<std::string_view> parts) {
+  if (!told.exchange(true, std::memory_order_relaxed)) Log(parts);
+}
+
 Decimal::Decimal(int64_t value) : begin_(sizeof(digits_)) {
   uint64_t rest = value < 0 ? -static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
   do {

@@ -3,6 +3,7 @@
 #ifndef PRELOAD_LOG_H_
 #define PRELOAD_LOG_H_
 
+#include <atomic>
 #include <cstdint>
 #include <initializer_list>
 #include <string_view>
@@ -15,6 +16,9 @@ bool LogWanted();
 
 // Writes "nvshim: " and the parts, cut at 512 bytes; control characters are replaced.
 void Log(std::initializer_list<std::string_view> parts);
+
+// Log, the first time that it is asked for with `told`: what programs try again and again is told once.
+void LogOnce(std::atomic<bool>& told, std::initializer_list<std::string_view> parts);
 
 // The digits of a number, for Log. The view lives as long as the object.
 class Decimal {

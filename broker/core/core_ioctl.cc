@@ -50,6 +50,12 @@ bool IsFiltered(const CheckedCall& checked) {
 }
 
 // From here on the guest may map the file, at any time and without a further call.
+// NV_ESC_CHECK_VERSION_STR, which all of NVIDIA's libraries begin with.
+bool IsVersionCheck(const File& file, const PendingCall& pending) {
+  return file.node.device_class == DeviceClass::kCtl &&
+         pending.checked.spec->number == abi::kCheckVersionStrNumber;
+}
+
 bool IsUvmInitialize(const File& file, const PendingCall& pending) {
   return file.node.device_class == DeviceClass::kUvm && pending.checked.spec->number == UVM_INITIALIZE;
 }
@@ -259,6 +265,9 @@ void Core::On(DriverReturned event, Actions* actions) {
            {file->id, process->pid_untrusted, pending->new_client, &pending->charges}, event.call);
     if (IsRegisterFd(*file, *pending)) Register(*guest, *file, pending->named_file);
   }
+  if (event.error == EINVAL && IsVersionCheck(*file, *pending))
+    Note(*guest, event.token.guest,
+         Refusal::Errno(Reason::kOtherVersion, EINVAL, abi::kCheckVersionStrNumber), actions);
   if (pending->named_file != FileId::kNone && IsAboutExports(pending->checked))
     FinishExports(*guest, *pending, succeeded, event.call);
   ToGuest(pending->checked, pending->original, succeeded, event.call);

@@ -36,13 +36,14 @@ enum class Reason : uint8_t {
   kUnknownClient,     // a client handle that is not this guest's, or not this file's
   kOverLimit,         // a bound of limits.h
   kOverQuota,         // video memory beyond what this guest may have
+  kOtherVersion,      // by the driver: the guest's libraries are of another version than it is
   kCount,
 };
 
 inline constexpr const char* kReasonNames[] = {
     "unknown_escape",   "unknown_uvm_call", "unknown_control", "unknown_class",     "denied_by_policy",
     "unknown_function", "bad_size",         "bad_segments",    "serialized_params", "unknown_device",
-    "unknown_file",     "unknown_client",   "over_limit",      "over_quota",
+    "unknown_file",     "unknown_client",   "over_limit",      "over_quota",        "other_version",
 };
 static_assert(sizeof(kReasonNames) / sizeof(kReasonNames[0]) == static_cast<size_t>(Reason::kCount));
 

@@ -1,9 +1,14 @@
 #include "broker/io/loop.h"
 
+#include <sys/resource.h>
+
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 
 namespace nvshim::broker {
 namespace {
@@ -33,6 +38,31 @@ absl::Status Restrict(io_uring* ring) {
   return absl::OkStatus();
 }
 
+// What stands in the way of a ring, and what helps.
+absl::Status NoRing(int error) {
+  rlimit memlock{};
+  switch (error) {
+    case EPERM: {
+      std::string disabled;
+      std::getline(std::ifstream("/proc/sys/kernel/io_uring_disabled"), disabled);
+      return absl::PermissionDeniedError(absl::StrCat(
+          "io_uring is forbidden here: kernel.io_uring_disabled is ", disabled.empty() ? "unknown" : disabled,
+          " (sysctl kernel.io_uring_disabled=0 allows it), and a seccomp filter, as containers have, has to "
+          "allow io_uring_setup, io_uring_enter and io_uring_register"));
+    }
+    case ENOSYS:
+      return absl::UnimplementedError("this kernel has no io_uring: Linux 5.13 or later is needed");
+    case ENOMEM:
+      getrlimit(RLIMIT_MEMLOCK, &memlock);
+      return absl::ResourceExhaustedError(
+          absl::StrCat("no memory for an io_uring: this user may lock ", memlock.rlim_cur / 1024,
+                       " KiB (ulimit -l), of which each worker takes 8; raise RLIMIT_MEMLOCK "
+                       "(LimitMEMLOCK= of the unit)"));
+    default:
+      return absl::ErrnoToStatus(error, "io_uring_setup");
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Loop>> Loop::Create() {
@@ -42,9 +72,7 @@ absl::StatusOr<std::unique_ptr<Loop>> Loop::Create() {
   if (error == -EINVAL) error = loop->Init(0);
   if (error != 0) {
     loop->ring_.ring_fd = -1;
-    return absl::ErrnoToStatus(-error,
-                               "io_uring is not available (kernel 5.13 or later is needed, "
-                               "kernel.io_uring_disabled must be 0, and RLIMIT_MEMLOCK must have room)");
+    return NoRing(-error);
   }
   if (auto status = Restrict(&loop->ring_); !status.ok()) return status;
   return loop;

@@ -37,6 +37,27 @@ std::vector<uint32_t> MinorsOf(const DriverInfo& info) {
   return minors;
 }
 
+// What the machine's owner can do about it, where that is not to leave things as they are.
+const char* RemedyFor(Reason reason) {
+  switch (reason) {
+    case Reason::kUnknownEscape:
+    case Reason::kUnknownUvmCall:
+    case Reason::kUnknownControl:
+    case Reason::kUnknownClass:
+      return "no table has it: docs/adding_an_ioctl.md";
+    case Reason::kDeniedByPolicy:
+      return "gpu-brokerctl policy explain NUMBER says why, --policy changes it";
+    case Reason::kOverLimit:
+      return "gpu-brokerctl stats says which limit, --limit raises it";
+    case Reason::kOverQuota:
+      return "--mem-quota raises it";
+    case Reason::kOtherVersion:
+      return "the guest needs the libraries of this version of the driver";
+    default:
+      return "none";
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
@@ -371,7 +392,8 @@ void Worker::TellRefusal(const RefusalLog::Line& line) {
        {"reason", kReasonNames[static_cast<size_t>(refusal.reason)]},
        {"number", absl::StrCat("0x", absl::Hex(refusal.number))},
        {"answer", refusal.error != 0 ? strerrorname_np(refusal.error) : status.c_str()},
-       {"times", line.times}});
+       {"times", line.times},
+       {"remedy", RemedyFor(refusal.reason)}});
 }
 
 void Worker::DrainPlaceholder(GuestId guest, FileId file) {

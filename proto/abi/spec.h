@@ -155,6 +155,7 @@ inline constexpr uint32_t kSize = 56;
 }  // namespace nvos02
 inline constexpr uint32_t kRegisterFdNumber = 0xc9;             // NV_ESC_REGISTER_FD (nv-ioctl-numbers.h)
 inline constexpr uint32_t kAllocOsEventNumber = 0xce;           // NV_ESC_ALLOC_OS_EVENT
+inline constexpr uint32_t kCheckVersionStrNumber = 0xd2;        // NV_ESC_CHECK_VERSION_STR
 inline constexpr uint32_t kClassOsDescriptor = 0x71;            // NV01_MEMORY_SYSTEM_OS_DESCRIPTOR (cl0071.h)
 inline constexpr uint32_t kNvos02AllocUserReadOnly = 1u << 21;  // NVOS02_FLAGS_ALLOC_USER_READ_ONLY (nvos.h)
 

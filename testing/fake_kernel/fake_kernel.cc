@@ -161,6 +161,7 @@ int FakeKernel::Open(const std::string& path, int flags) {
   const std::lock_guard lock(mutex_);
   const auto node = NodeOf(path);
   if (!node) return -ENOENT;
+  if (path == options_.lost) return -EIO;
   const broker::OpenResult opened = sim_->Open(*node, static_cast<uint32_t>(flags));
   if (opened.error != 0) return -opened.error;
   const int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -31,6 +31,7 @@ namespace nvshim::testing {
 struct FakeKernelOptions {
   broker::SimOptions sim;
   std::set<uint32_t> root_only_controls;
+  std::string lost;  // a device file that gives EIO when it is opened, as that of a GPU that fell off the bus
   // Hears each call, as "open 1 /dev/nvidiactl", "ioctl 1 NV_ESC_RM_ALLOC 0x41 = 0x0" (which file, what, its
   // class or command, the errno or else the NV_STATUS; "onto 6" when file 6 gets a mapping, "with 6" when
   // parameters name it), "close 1". Files are numbered as they are opened.

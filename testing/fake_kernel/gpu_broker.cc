@@ -3,6 +3,7 @@
 //   NVSHIM_FAKE_GPU          its GPU's profile (h100)
 //   NVSHIM_FAKE_VERSION      its driver's version (535.261.03)
 //   NVSHIM_FAKE_ROOT_ONLY    a control, in hexadecimal, that it only lets root call
+//   NVSHIM_FAKE_LOST         a device file that cannot be opened
 //   NVSHIM_FAKE_RECORD       a file that gets a line "PID CALL" for each call of each process of the broker
 #include <fcntl.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@ std::unique_ptr<nvshim::broker::kernel::Kernel> MakeFakeKernel() {
   const std::string root_only = Environment("NVSHIM_FAKE_ROOT_ONLY", "");
   if (!root_only.empty())
     options.root_only_controls = {static_cast<uint32_t>(std::stoul(root_only, nullptr, 16))};
+  options.lost = Environment("NVSHIM_FAKE_LOST", "");
   const std::string record = Environment("NVSHIM_FAKE_RECORD", "");
   if (!record.empty()) {
     // One write for each line: processes write to the same file.
