@@ -1,6 +1,7 @@
 #include "broker/abi_list.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "absl/strings/str_format.h"
 #include "proto/abi/spec.h"
@@ -37,6 +38,14 @@ std::string AbiListJson() {
         json.size() == 1 ? "" : ",", std::string(table->driver_version), table->escapes.size,
         table->controls.size, table->classes.size, table->uvm.size, CountWithheld(*table));
   return json + "\n]\n";
+}
+
+void AddAbiCommand(CLI::App& app, AskedCommand* asked) {
+  CLI::App* abi = app.add_subcommand("abi", "What is known of driver versions")->require_subcommand(1);
+  CLI::App* list = abi->add_subcommand("list", "Print the driver versions that have tables");
+  const auto as_json = std::make_shared<bool>(false);
+  list->add_flag("--json", *as_json, "Print JSON");
+  list->callback([=] { asked->run = [=] { return Print(*as_json ? AbiListJson() : AbiListText()); }; });
 }
 
 }  // namespace nvshim::broker

@@ -1,6 +1,5 @@
-// gpu-broker: the command line. Without a subcommand it supervises; `stats` asks a running broker; `abi list`
-// and `policy` print what is built in; `worker` is how the supervisor starts its workers. Each is a list of
-// steps, in order.
+// gpu-broker: the command line. Without a subcommand it supervises; `abi`, `limits` and `policy` print what
+// is built in; `worker` is how the supervisor starts its workers. Each is a list of steps, in order.
 #include "broker/command_line.h"
 
 #include <fcntl.h>
@@ -18,6 +17,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "broker/abi_list.h"
+#include "broker/command.h"
+#include "broker/default_socket.h"
 #include "broker/driver/kernel/discovery.h"
 #include "broker/driver/kernel/kernel_driver.h"
 #include "broker/driver/sim/sim_driver.h"
@@ -30,7 +31,6 @@
 #include "broker/sandbox/privileges.h"
 #include "broker/settings.h"
 #include "broker/supervisor/control_client.h"
-#include "broker/supervisor/statistics_json.h"
 #include "broker/supervisor/supervisor.h"
 #include "broker/supervisor/worker_process.h"
 #include "broker/supervisor/worker_uids.h"
@@ -44,8 +44,6 @@ namespace {
 constexpr char kDefaultConfig[] = "/etc/gpu-broker/config.toml";
 // Whose lines of the log the simulated GPU's are: a worker has one.
 constexpr char kSimulator[] = "simulated GPU";
-
-constexpr char kDefaultSocket[] = "/run/gpu-broker/gpu-broker.sock";
 
 // ToBytes behind the = of NAME=SIZE.
 std::string NamedToBytes(std::string& named_size) {
@@ -80,11 +78,6 @@ struct Flags {
   std::string log_format = "text";
   int ready_fd = -1;
 };
-
-int Fail(const absl::Status& status) {
-  std::fprintf(stderr, "gpu-broker: %s\n", std::string(status.message()).c_str());
-  return 1;
-}
 
 void StartLogOf(const Flags& flags, const char* role) {
   signal(SIGPIPE, SIG_IGN);  // whoever read the log may be gone before the guests are
@@ -353,20 +346,6 @@ int Work(const Flags& flags, MakeKernel make_kernel) {
   return 0;
 }
 
-int Print(const absl::StatusOr<std::string>& text) {
-  if (!text.ok()) return Fail(text.status());
-  return std::fputs(text->c_str(), stdout) < 0;
-}
-
-// ---- gpu-broker stats ----
-
-int PrintStatistics(const Flags& flags) {
-  auto statistics = AskStatistics(flags.socket);
-  if (!statistics.ok()) return Fail(statistics.status());
-  std::printf("%s\n", StatisticsJson(*statistics).c_str());
-  return 0;
-}
-
 }  // namespace
 
 int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
@@ -407,22 +386,10 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
 
   AddPolicyFlags(app, flags.policy);
 
-  CLI::App* stats = app.add_subcommand("stats", "Print the statistics of a running broker as JSON");
-  stats->add_option("--socket", flags.socket, "The running broker's --socket")->capture_default_str();
-
-  CLI::App* abi = app.add_subcommand("abi", "What is known of driver versions")->require_subcommand(1);
-  CLI::App* abi_list = abi->add_subcommand("list", "Print the driver versions that have tables");
-  bool as_json = false;
-  abi_list->add_flag("--json", as_json, "Print JSON");
-
-  CLI::App* limits = app.add_subcommand("limits", "What guests can use up")->require_subcommand(1);
-  CLI::App* limits_list =
-      limits->add_subcommand("list", "Print the kinds that have a limit, and what it is by default");
-  limits_list->add_flag("--json", as_json, "Print JSON");
-  bool as_markdown = false;
-  limits_list->add_flag("--markdown", as_markdown, "Print the table of docs/limits.md");
-
-  const PolicyCommand policy(app);
+  AskedCommand asked;
+  AddAbiCommand(app, &asked);
+  AddLimitsCommand(app, &asked);
+  AddPolicyCommand(app, &asked);
 
   CLI::App* worker =
       app.add_subcommand("worker", "Serve guests for a supervisor (started by gpu-broker itself)");
@@ -434,10 +401,7 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
   worker->add_option("--verdicts", flags.verdicts, "What guests get of each call, a letter for each");
   CLI11_PARSE(app, argc, argv);
 
-  if (*stats) return PrintStatistics(flags);
-  if (*abi_list) return std::fputs((as_json ? AbiListJson() : AbiListText()).c_str(), stdout) < 0;
-  if (*limits_list) return Print(as_json ? LimitsJson() : as_markdown ? LimitsMarkdown() : LimitsText());
-  if (policy.IsAsked()) return Print(policy.Run());
+  if (asked.run) return asked.run();
   if (*worker) return Work(flags, make_kernel);
   if (auto status = CompleteFlags(app, flags); !status.ok()) return Fail(status);
   return flags.check_config ? CheckConfig(flags) : Supervise(flags, make_kernel);

@@ -1,5 +1,6 @@
 #include "broker/limits_command.h"
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <vector>
@@ -127,6 +128,24 @@ std::string LimitsJson() {
                     {"over", info.over}});
   }
   return json.dump(2) + "\n";
+}
+
+void AddLimitsCommand(CLI::App& app, AskedCommand* asked) {
+  struct Options {
+    bool as_json = false;
+    bool as_markdown = false;
+  };
+  CLI::App* limits = app.add_subcommand("limits", "What guests can use up")->require_subcommand(1);
+  CLI::App* list =
+      limits->add_subcommand("list", "Print the kinds that have a limit, and what it is by default");
+  const auto options = std::make_shared<Options>();
+  list->add_flag("--json", options->as_json, "Print JSON");
+  list->add_flag("--markdown", options->as_markdown, "Print the table of docs/limits.md");
+  list->callback([=] {
+    asked->run = [=] {
+      return Print(options->as_json ? LimitsJson() : options->as_markdown ? LimitsMarkdown() : LimitsText());
+    };
+  });
 }
 
 }  // namespace nvshim::broker

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/command.h"
 #include "broker/core/resource.h"
 
 namespace nvshim::broker {
@@ -33,6 +34,9 @@ Limits UidLimits(const LimitOptions& options);
 std::string LimitsText();
 std::string LimitsMarkdown();
 std::string LimitsJson();
+
+// Adds the subcommand `limits`. `asked` outlives `app`.
+void AddLimitsCommand(CLI::App& app, AskedCommand* asked);
 
 }  // namespace nvshim::broker
 

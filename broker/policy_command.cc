@@ -1,5 +1,7 @@
 #include "broker/policy_command.h"
 
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -23,6 +25,49 @@ absl::StatusOr<std::vector<const abi::Table*>> TablesOf(const std::string& versi
   return std::vector<const abi::Table*>{*table};
 }
 
+struct Options {
+  PolicyOptions policy;
+  std::string driver_version;
+  std::string call;                   // of explain
+  std::vector<std::string> versions;  // of diff: none or two
+  bool as_json = false;
+};
+
+absl::StatusOr<std::string> List(const Options& options) {
+  auto policy = Policy::Load(options.policy);
+  if (!policy.ok()) return policy.status();
+  auto tables = TablesOf(options.driver_version);
+  if (!tables.ok()) return tables.status();
+  return options.as_json ? PolicyListJson(*policy, *tables->back())
+                         : PolicyListText(*policy, *tables->back());
+}
+
+absl::StatusOr<std::string> Explain(const Options& options) {
+  auto policy = Policy::Load(options.policy);
+  if (!policy.ok()) return policy.status();
+  auto tables = TablesOf(options.driver_version);
+  if (!tables.ok()) return tables.status();
+  return ExplainCall(*policy, *tables, options.call);
+}
+
+absl::StatusOr<std::string> Diff(const Options& options) {
+  auto policy = Policy::Load(options.policy);
+  if (!policy.ok()) return policy.status();
+  if (options.versions.size() == 1)
+    return absl::InvalidArgumentError("policy diff wants two driver versions, or none");
+  if (options.versions.size() == 2) {
+    const auto from = TableOf(options.versions[0]), to = TableOf(options.versions[1]);
+    if (!from.ok()) return from.status();
+    if (!to.ok()) return to.status();
+    return PolicyDiffOfVersions(*policy, **from, **to);
+  }
+  auto tables = TablesOf(options.driver_version);
+  if (!tables.ok()) return tables.status();
+  const auto built_in = Policy::Load(PolicyOptions());
+  if (!built_in.ok()) return built_in.status();
+  return PolicyDiffOfPolicies(*built_in, *policy, *tables);
+}
+
 }  // namespace
 
 void AddPolicyFlags(CLI::App& app, PolicyOptions& options) {
@@ -43,46 +88,27 @@ void AddPolicyFlags(CLI::App& app, PolicyOptions& options) {
                "Let pass what the policy denies and the broker can follow, and count and log it");
 }
 
-PolicyCommand::PolicyCommand(CLI::App& app) {
-  command_ =
+void AddPolicyCommand(CLI::App& app, AskedCommand* asked) {
+  CLI::App* command =
       app.add_subcommand("policy", "What guests get of each call of the driver")->require_subcommand(1);
-  list_ = command_->add_subcommand("list", "Print the verdict of every call");
-  list_->add_flag("--json", as_json_, "Print JSON");
-  explain_ = command_->add_subcommand("explain", "Print what is known of a call");
-  explain_->add_option("CALL", call_, "Its number, or NVIDIA's name for it or a part of that")->required();
-  diff_ = command_->add_subcommand(
-      "diff", "Print what guests get differently: of two driver versions, or by the policy options");
-  diff_->add_option("VERSIONS", versions_, "Two driver versions")->expected(0, 2);
-  AddPolicyFlags(*command_, options_);
-  command_->add_option("--driver-version", driver_version_,
-                       "Of this version, as gpu-broker abi list prints it");
-  for (CLI::App* command : {list_, explain_, diff_}) command->fallthrough();
-}
-
-absl::StatusOr<std::string> PolicyCommand::Run() const {
-  auto policy = Policy::Load(options_);
-  if (!policy.ok()) return policy.status();
-  if (*diff_) return Diff(*policy);
-  auto tables = TablesOf(driver_version_);
-  if (!tables.ok()) return tables.status();
-  if (*explain_) return ExplainCall(*policy, *tables, call_);
-  return as_json_ ? PolicyListJson(*policy, *tables->back()) : PolicyListText(*policy, *tables->back());
-}
-
-absl::StatusOr<std::string> PolicyCommand::Diff(const Policy& policy) const {
-  if (versions_.size() == 1)
-    return absl::InvalidArgumentError("policy diff wants two driver versions, or none");
-  if (versions_.size() == 2) {
-    const auto from = TableOf(versions_[0]), to = TableOf(versions_[1]);
-    if (!from.ok()) return from.status();
-    if (!to.ok()) return to.status();
-    return PolicyDiffOfVersions(policy, **from, **to);
-  }
-  auto tables = TablesOf(driver_version_);
-  if (!tables.ok()) return tables.status();
-  const auto built_in = Policy::Load(PolicyOptions());
-  if (!built_in.ok()) return built_in.status();
-  return PolicyDiffOfPolicies(*built_in, policy, *tables);
+  const auto options = std::make_shared<Options>();
+  AddPolicyFlags(*command, options->policy);
+  command->add_option("--driver-version", options->driver_version,
+                      "Of this version, as gpu-broker abi list prints it");
+  const auto add = [&](const char* name, const char* description,
+                       absl::StatusOr<std::string> (*text)(const Options&)) {
+    CLI::App* one = command->add_subcommand(name, description);
+    one->fallthrough();
+    one->callback([=] { asked->run = [=] { return Print(text(*options)); }; });
+    return one;
+  };
+  add("list", "Print the verdict of every call", List)->add_flag("--json", options->as_json, "Print JSON");
+  add("explain", "Print what is known of a call", Explain)
+      ->add_option("CALL", options->call, "Its number, or NVIDIA's name for it or a part of that")
+      ->required();
+  add("diff", "Print what guests get differently: of two driver versions, or by the policy options", Diff)
+      ->add_option("VERSIONS", options->versions, "Two driver versions")
+      ->expected(0, 2);
 }
 
 }  // namespace nvshim::broker

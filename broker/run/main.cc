@@ -15,13 +15,13 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "broker/default_socket.h"
 #include "broker/run/filter.h"
 #include "broker/run/guest_environment.h"
 
 namespace nvshim::broker {
 namespace {
 
-constexpr char kDefaultSocket[] = "/run/gpu-broker/gpu-broker.sock";  // gpu-broker's and the shim's
 
 // As env(1), nice(1) and timeout(1) end: the program's own status, or one of these.
 constexpr int kExitFailed = 125;

@@ -12,7 +12,12 @@ namespace nvshim::broker {
 // Where the broker that serves guests at `socket` listens for its operators.
 std::string ControlSocketOf(const std::string& socket);
 
-// The statistics of the broker at `socket` (the guests' socket). Errors say what to do.
+// The answer of the broker at `socket` (the guests' socket). Errors say what to do: nobody answers there
+// (kUnavailable), the caller may not ask (kPermissionDenied), or what the broker says against the request
+// (kFailedPrecondition).
+absl::StatusOr<ControlReply> Ask(const std::string& socket, const ControlRequest& request);
+
+// The statistics of the broker at `socket`; errors as above.
 absl::StatusOr<BrokerStatistics> AskStatistics(const std::string& socket);
 
 }  // namespace nvshim::broker

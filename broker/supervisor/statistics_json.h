@@ -1,4 +1,4 @@
-// BrokerStatistics as JSON: what `gpu-broker stats` prints. 64-bit counters are JSON numbers.
+// BrokerStatistics as JSON: what `gpu-brokerctl stats` prints. 64-bit counters are JSON numbers.
 #ifndef BROKER_SUPERVISOR_STATISTICS_JSON_H_
 #define BROKER_SUPERVISOR_STATISTICS_JSON_H_
 

@@ -28,7 +28,7 @@ def report(name, value, unit):
 
 
 def stats():
-    result = subprocess.run([os.environ["NVSHIM_BROKER"], "stats", "--socket", os.environ["NVSHIM_SOCKET"]],
+    result = subprocess.run([os.environ["NVSHIM_BROKERCTL"], "stats", "--socket", os.environ["NVSHIM_SOCKET"]],
                             stdout=subprocess.PIPE, check=True)
     return json.loads(result.stdout)
 

@@ -21,16 +21,21 @@ PATIENCE_S = 20.0  # the most anything here may take; all of it takes millisecon
 PRELOAD = os.environ.pop("LD_PRELOAD", None)
 SOCKET = os.environ["NVSHIM_SOCKET"]
 BROKER = os.environ["NVSHIM_BROKER"]
+BROKERCTL = os.environ["NVSHIM_BROKERCTL"]
 
 
 def fail(message):
     sys.exit(f"FAILED: {message}")
 
 
+def ctl(*arguments, check=True):
+    """gpu-brokerctl of the broker at SOCKET; what it says is text."""
+    return subprocess.run([BROKERCTL, "--socket", SOCKET, *arguments], stdout=subprocess.PIPE, stderr=None if check else
+                          subprocess.PIPE, text=True, check=check, timeout=PATIENCE_S)
+
+
 def stats():
-    result = subprocess.run([BROKER, "stats", "--socket", SOCKET], stdout=subprocess.PIPE, check=True,
-                            timeout=PATIENCE_S)
-    return json.loads(result.stdout)
+    return json.loads(ctl("stats").stdout)
 
 
 def await_stats(holds, what):

@@ -53,7 +53,8 @@ FailureActionExitStatus=1
 Type=oneshot
 TimeoutStartSec=infinity
 WorkingDirectory=/run/test
-Environment=NVSHIM_BROKER=/run/test/bin/gpu-broker NVSHIM_SOCKET=/run/gpu-broker/gpu-broker.sock
+Environment=NVSHIM_BROKER=/run/test/bin/gpu-broker NVSHIM_BROKERCTL=/run/test/bin/gpu-brokerctl
+Environment=NVSHIM_SOCKET=/run/gpu-broker/gpu-broker.sock
 Environment=LD_LIBRARY_PATH=/run/test/clients/lib LD_PRELOAD=/run/test/bin/libnvshim.so
 ExecStart=/usr/bin/python3 -B /run/test/systemd_inside.py
 StandardOutput=append:$folder/said

@@ -73,13 +73,14 @@ def become_broker():
 class Broker:
     """`guests` are the names of guests, each with a socket; `quotas` gives some of them a quota."""
 
-    def __init__(self, binary, folder, user, flags, guests, quotas, log_path):
+    def __init__(self, bin_folder, folder, user, flags, guests, quotas, log_path):
         self.folder, self.user, self.log_path = folder, user, log_path
         os.mkdir(folder)
         os.chmod(folder, 0o755)
         # A copy: the user may not be able to read the folder of the kit.
-        self.binary = shutil.copy(binary, os.path.join(folder, "gpu-broker"))
+        self.binary = shutil.copy(os.path.join(bin_folder, "gpu-broker"), folder)
         os.chmod(self.binary, 0o755)
+        self.ctl = os.path.join(bin_folder, "gpu-brokerctl")
         sockets = os.path.join(folder, "s")
         os.mkdir(sockets)
         os.chmod(sockets, 0o755)
@@ -143,10 +144,10 @@ class Broker:
         return None if self.process is None else self.process.poll()
 
     def stats(self):
-        result = subprocess.run([self.binary, "stats", "--socket", self.control], stdout=subprocess.PIPE,
+        result = subprocess.run([self.ctl, "stats", "--socket", self.control], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, check=False, timeout=STATS_TIMEOUT_S)
         if result.returncode != 0:
-            raise Failure(f"gpu-broker stats ends with status {result.returncode}: "
+            raise Failure(f"gpu-brokerctl stats ends with status {result.returncode}: "
                           f"{result.stderr.decode(errors='replace').strip()}")
         return json.loads(result.stdout)
 

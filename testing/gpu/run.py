@@ -143,7 +143,7 @@ class Kit:
         quotas = {guest: one.quota for one in programs if one.quota for guest in guests_of(one)}
         suffix = f"-{kernels}" if kernels else ""
         return broker_module.Broker(
-            os.path.join(HERE, "bin", "gpu-broker"), os.path.join(self.folder, f"b{suffix}"), user, flags, guests, quotas,
+            os.path.join(HERE, "bin"), os.path.join(self.folder, f"b{suffix}"), user, flags, guests, quotas,
             os.path.join(self.results, f"gpu-broker{suffix}.log"))
 
     def broker_of(self, program):

@@ -13,17 +13,17 @@ namespace {
 constexpr int kReleaseTimeoutS =
     10;  // the worker sees a last close as a hang-up, a moment after close() returns
 
-// RM clients of all guests, as `gpu-broker stats` counts them.
+// RM clients of all guests, as `gpu-brokerctl stats` counts them.
 long CountClients() {
-  FILE* pipe = popen("env -u LD_PRELOAD \"$NVSHIM_BROKER\" stats --socket \"$NVSHIM_SOCKET\"", "r");
+  FILE* pipe = popen("env -u LD_PRELOAD \"$NVSHIM_BROKERCTL\" stats --socket \"$NVSHIM_SOCKET\"", "r");
   victim::Law(pipe != nullptr, "popen fails");
   std::string text;
   char chunk[4096];
   size_t size;
   while ((size = fread(chunk, 1, sizeof(chunk), pipe)) > 0) text.append(chunk, size);
-  victim::Law(pclose(pipe) == 0, "gpu-broker stats fails");
+  victim::Law(pclose(pipe) == 0, "gpu-brokerctl stats fails");
   const size_t key = text.find("\"clients\"");
-  victim::Law(key != std::string::npos, "gpu-broker stats counts no clients: %s", text.c_str());
+  victim::Law(key != std::string::npos, "gpu-brokerctl stats counts no clients: %s", text.c_str());
   return strtol(text.c_str() + text.find(':', key) + 1, nullptr, 10);
 }
 
