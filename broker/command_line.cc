@@ -136,8 +136,9 @@ absl::Status CheckVersion(const std::string& version) {
 // What stands behind the workers while the broker runs.
 struct Backend {
   std::string driver_version;
+  std::vector<GpuInfo> gpus;
   std::unique_ptr<kernel::Kernel> kernel;
-  std::optional<kernel::WarmGpus> gpus;  // kept initialised
+  std::optional<kernel::WarmGpus> warm_gpus;  // kept initialised
 };
 
 absl::StatusOr<Backend> PrepareBackend(const Flags& flags, MakeKernel make_kernel) {
@@ -147,6 +148,7 @@ absl::StatusOr<Backend> PrepareBackend(const Flags& flags, MakeKernel make_kerne
     auto driver = MakeSimDriver(flags);
     if (!driver.ok()) return driver.status();
     backend.driver_version = (*driver)->info().version;
+    backend.gpus = (*driver)->info().gpus;
     if (auto status = CheckVersion(backend.driver_version); !status.ok()) return status;
     return backend;
   }
@@ -159,11 +161,12 @@ absl::StatusOr<Backend> PrepareBackend(const Flags& flags, MakeKernel make_kerne
   auto info = kernel::Discover(*backend.kernel);
   if (!info.ok()) return info.status();
   if (auto status = CheckVersion(info->version); !status.ok()) return status;
-  auto gpus = kernel::WarmGpus::Open(*backend.kernel, *info,
-                                     [](std::string_view line) { Log(Severity::kInfo, line); });
-  if (!gpus.ok()) return gpus.status();
-  backend.gpus.emplace(*std::move(gpus));
+  auto warm_gpus = kernel::WarmGpus::Open(*backend.kernel, *info,
+                                          [](std::string_view line) { Log(Severity::kInfo, line); });
+  if (!warm_gpus.ok()) return warm_gpus.status();
+  backend.warm_gpus.emplace(*std::move(warm_gpus));
   backend.driver_version = info->version;
+  backend.gpus = info->gpus;
   return backend;
 }
 
@@ -288,7 +291,8 @@ int Supervise(const Flags& flags, MakeKernel make_kernel) {
   options.worker_uids = *worker_uids;
   options.driver = flags.driver;
   options.driver_version = backend->driver_version;
-  if (backend->gpus) service_manager->Keep(backend->gpus->fds());
+  options.gpus = backend->gpus;
+  if (backend->warm_gpus) service_manager->Keep(backend->warm_gpus->fds());
   options.service_manager = *std::move(service_manager);
   auto supervisor = Supervisor::Create(std::move(options));
   if (!supervisor.ok()) return Fail(supervisor.status());

@@ -48,9 +48,11 @@ class Doorbell {
 
 struct GpuInfo {
   uint32_t minor;
-  std::string bus_id;  // "0000:01:00.0"
-  std::string name;    // as nvidia-smi prints it
-  std::string uuid;    // "GPU-..." 40 characters
+  std::string bus_id;                  // "0000:01:00.0"
+  std::string name;                    // as nvidia-smi prints it
+  std::string uuid;                    // "GPU-..." 40 characters
+  uint64_t memory_bytes = 0;           // 0: not known
+  uint64_t memory_reserved_bytes = 0;  // of it, for nobody
 };
 
 struct DriverInfo {

@@ -6,7 +6,9 @@
 #include <sstream>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 namespace nvshim::broker {
 namespace {
@@ -16,6 +18,8 @@ bool HasExited(const Peer& peer) {
   pollfd entry{peer.pidfd.get(), POLLIN, 0};
   return peer.pidfd.valid() && poll(&entry, 1, 0) == 1;
 }
+
+constexpr char kNameStart[] = "uid ";
 
 }  // namespace
 
@@ -38,7 +42,15 @@ absl::StatusOr<std::string> GuestNameOf(const Peer& peer) {
   text << file.rdbuf();
   // Asked after reading: the number meant the peer for as long as the peer lived.
   if (HasExited(peer)) return absl::NotFoundError("the peer has exited");
-  return absl::StrCat("uid ", peer.uid, " ", CgroupIn(text.str()));
+  return absl::StrCat(kNameStart, peer.uid, " ", CgroupIn(text.str()));
+}
+
+std::optional<uid_t> UidIn(const std::string& guest_name) {
+  absl::string_view rest = guest_name;
+  uid_t uid = 0;
+  if (!absl::ConsumePrefix(&rest, kNameStart) || !absl::SimpleAtoi(rest.substr(0, rest.find(' ')), &uid))
+    return std::nullopt;
+  return uid;
 }
 
 }  // namespace nvshim::broker

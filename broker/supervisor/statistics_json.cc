@@ -66,6 +66,15 @@ Json WorkerJson(const WorkerStatistics& worker, const broker::Limits& guest_limi
           {"skipped_kernels_total", worker.skipped_kernels()}};
 }
 
+// Null: the driver does not tell.
+Json GpuJson(const GpuStatistics& gpu) {
+  return {{"minor", gpu.minor()},
+          {"bus_id", gpu.bus_id()},
+          {"name", gpu.name()},
+          {"uuid", gpu.uuid()},
+          {"memory_bytes", gpu.memory_bytes() == 0 ? Json() : Json(gpu.memory_bytes())}};
+}
+
 }  // namespace
 
 std::string StatisticsJson(const BrokerStatistics& statistics) {
@@ -77,8 +86,12 @@ std::string StatisticsJson(const BrokerStatistics& statistics) {
   Json uids = Json::array();
   for (const UidStatistics& uid : statistics.uids())
     uids.push_back({{"uid", uid.uid()}, {"limits", LimitsJson(uid.used(), uid_limits)}});
-  const Json json = {{"driver", statistics.driver()},
+  Json gpus = Json::array();
+  for (const GpuStatistics& gpu : statistics.gpus()) gpus.push_back(GpuJson(gpu));
+  const Json json = {{"version", statistics.version()},
+                     {"driver", statistics.driver()},
                      {"driver_version", statistics.driver_version()},
+                     {"gpus", gpus},
                      {"guests", statistics.guests()},
                      {"processes", statistics.processes()},
                      {"files", statistics.files()},

@@ -14,6 +14,7 @@
 #include "broker/io/socket.h"
 #include "broker/log/log.h"
 #include "broker/supervisor/guest_identity.h"
+#include "broker/version.h"
 
 namespace nvshim::broker {
 namespace {
@@ -50,6 +51,15 @@ uint64_t RandomInstance() {
   while (getrandom(&instance, sizeof(instance), 0) != sizeof(instance)) {
   }
   return instance;
+}
+
+void PutGpu(const GpuInfo& gpu, GpuStatistics* statistics) {
+  statistics->set_minor(gpu.minor);
+  statistics->set_bus_id(gpu.bus_id);
+  statistics->set_name(gpu.name);
+  statistics->set_uuid(gpu.uuid);
+  statistics->set_memory_bytes(gpu.memory_bytes);
+  statistics->set_memory_reserved_bytes(gpu.memory_reserved_bytes);
 }
 
 void RaiseFileLimit() {
@@ -412,8 +422,10 @@ void Supervisor::AnswerIfComplete() {
 
 BrokerStatistics Supervisor::Sum() const {
   BrokerStatistics sum;
+  sum.set_version(kVersion);
   sum.set_driver(options_.driver);
   sum.set_driver_version(options_.driver_version);
+  for (const GpuInfo& gpu : options_.gpus) PutGpu(gpu, sum.add_gpus());
   for (const auto& [worker, record] : records_) {
     *sum.add_workers() = record.statistics;
     for (const GuestStatistics& guest : record.statistics.guests()) {

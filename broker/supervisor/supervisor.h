@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "broker/core/resource.h"
+#include "broker/driver/driver.h"
 #include "broker/io/fd.h"
 #include "broker/io/loop.h"
 #include "broker/supervisor/control_server.h"
@@ -45,6 +46,7 @@ struct SupervisorOptions {
   std::optional<UidRange> worker_uids;  // each worker runs under a user id of its own out of these
   std::string driver;                   // for statistics
   std::string driver_version;           // for statistics
+  std::vector<GpuInfo> gpus;            // for statistics
   ServiceManager service_manager;
 };
 

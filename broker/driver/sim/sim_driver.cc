@@ -34,7 +34,8 @@ class SimDriverImpl final : public SimDriver {
     info_.version = options.driver_version;
     info_.uvm_major = kUvmMajor;
     for (const sim::Gpu& gpu : machine_.gpus())
-      info_.gpus.push_back({gpu.minor, gpu.bus_id, std::string(gpu.profile->name), gpu.UuidText()});
+      info_.gpus.push_back({gpu.minor, gpu.bus_id, std::string(gpu.profile->name), gpu.UuidText(),
+                            uint64_t{gpu.profile->ram_mib} << 20, uint64_t{gpu.profile->reserved_mib} << 20});
     info_.files = sim::VirtualFiles(machine_, kUvmMajor);
   }
 
