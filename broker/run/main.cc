@@ -22,7 +22,6 @@
 namespace nvshim::broker {
 namespace {
 
-
 // As env(1), nice(1) and timeout(1) end: the program's own status, or one of these.
 constexpr int kExitFailed = 125;
 constexpr int kExitCannotExecute = 126;
