@@ -19,6 +19,7 @@
 #include "broker/abi_list.h"
 #include "broker/command.h"
 #include "broker/default_socket.h"
+#include "broker/cli/description.h"
 #include "broker/driver/kernel/discovery.h"
 #include "broker/driver/kernel/kernel_driver.h"
 #include "broker/driver/sim/sim_driver.h"
@@ -357,6 +358,7 @@ int RunCommandLine(int argc, char** argv, MakeKernel make_kernel) {
   CLI::App app("Shares one NVIDIA GPU among many guests. Guests run with LD_PRELOAD=libnvshim.so.",
                "gpu-broker");
   app.set_version_flag("--version", kVersion);
+  AddDescribeFlag(app);
   AddDriverFlags(app, flags);
   app.add_option("--config", flags.config,
                  "Configuration file, read before the files PATH.d/*.toml: a line NAME = VALUE for each "

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "broker/abi_list.h"
+#include "broker/cli/description.h"
 #include "broker/command.h"
 #include "broker/ctl/subcommands.h"
 #include "broker/limits_command.h"
@@ -28,6 +29,7 @@ int Main(int argc, char** argv) {
   Common common;
   CLI::App app("Asks a running gpu-broker, and tells it what to do.", "gpu-brokerctl");
   app.set_version_flag("--version", kVersion);
+  AddDescribeFlag(app);
   app.require_subcommand(1)->fallthrough();
   app.add_option("--socket", common.socket, "The running broker's --socket")->capture_default_str();
   for (const auto add : kSubcommands) add(app, &common);

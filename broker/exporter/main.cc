@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "broker/cli/description.h"
 #include "broker/exporter/exposition.h"
 #include "broker/exporter/http_server.h"
 #include "broker/exporter/metrics.h"
@@ -60,6 +61,7 @@ int Main(int argc, char** argv) {
   Flags flags;
   CLI::App app("Serves the statistics of a running gpu-broker to Prometheus.", "gpu-broker-exporter");
   app.set_version_flag("--version", kVersion);
+  AddDescribeFlag(app);
   app.add_option("--listen", flags.listen, "Where to serve /metrics, /healthz and /readyz")
       ->type_name("ADDRESS:PORT")
       ->capture_default_str();

@@ -13,6 +13,9 @@ namespace {
 
 constexpr char kLibrary[] = "libnvshim.so";
 
+// broker/systemd/gpu-broker-guest@.socket
+constexpr char kGuestsFolder[] = "guests";
+
 // From the folder of nvshim-run.
 constexpr const char* kLibraryFolders[] = {".", "../lib", "../lib/x86_64-linux-gnu", "../lib/nvshim"};
 
@@ -29,7 +32,10 @@ absl::StatusOr<std::string> SocketOf(const std::string& name, const std::string&
   if (name.empty()) return socket;
   if (name.find('/') != std::string::npos)
     return absl::InvalidArgumentError(absl::StrCat("'", name, "' is no name of a guest"));
-  return std::filesystem::path(socket).replace_filename(name + ".sock").string();
+  const auto folder = std::filesystem::path(socket).parent_path();
+  const auto of_unit = folder / kGuestsFolder / (name + ".sock");
+  std::error_code error;
+  return (std::filesystem::exists(of_unit, error) ? of_unit : folder / (name + ".sock")).string();
 }
 
 std::string FiltersOf(const std::string& current) {

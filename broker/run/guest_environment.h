@@ -13,8 +13,9 @@ namespace nvshim::broker {
 // colons for separators; a path with one of them is refused.
 absl::StatusOr<std::string> PreloadOf(const std::string& library, const std::string& current);
 
-// NVSHIM_SOCKET for the guest `name`: the socket NAME.sock beside `socket`, or `socket` itself when `name` is
-// empty. Refuses names that are no file names.
+// NVSHIM_SOCKET for the guest `name`: beside `socket` guests/NAME.sock, where gpu-broker-guest@NAME.socket
+// has it, if that exists, or else NAME.sock; `socket` itself when `name` is empty. Refuses names that are no
+// file names.
 absl::StatusOr<std::string> SocketOf(const std::string& name, const std::string& socket);
 
 // NVSHIM_FILTERS: one more than `current`, the number of nvshim-run's own filters that the program will be

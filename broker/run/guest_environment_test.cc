@@ -25,6 +25,14 @@ TEST(SocketOfTest, AGuestsSocketIsBesideTheBrokers) {
   EXPECT_EQ(*SocketOf("v1.2", "gpu-broker.sock"), "v1.2.sock");
 }
 
+TEST(SocketOfTest, ASocketOfTheUnitIsPreferred) {
+  const std::filesystem::path root = std::filesystem::path(::testing::TempDir()) / "socket_of";
+  std::filesystem::create_directories(root / "guests");
+  std::ofstream(root / "guests" / "alice.sock").put('x');
+  EXPECT_EQ(*SocketOf("alice", root / "gpu-broker.sock"), root / "guests" / "alice.sock");
+  EXPECT_EQ(*SocketOf("bob", root / "gpu-broker.sock"), root / "bob.sock");
+}
+
 TEST(SocketOfTest, ANameIsNoPath) {
   EXPECT_FALSE(SocketOf("../alice", "/run/gpu-broker.sock").ok());
   EXPECT_FALSE(SocketOf("/alice", "/run/gpu-broker.sock").ok());

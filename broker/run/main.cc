@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "broker/default_socket.h"
+#include "broker/cli/description.h"
 #include "broker/run/filter.h"
 #include "broker/run/guest_environment.h"
 
@@ -90,13 +91,14 @@ int Main(int argc, char** argv) {
                "nvshim-run");
   app.footer("After the options: [--] COMMAND [ARGUMENT]...");
   app.add_option("--guest", flags.guest,
-                 "Connect as the guest NAME, at NAME.sock beside the broker's own socket")
+                 "Connect as the guest NAME, at guests/NAME.sock or NAME.sock beside the broker's own socket")
       ->type_name("NAME");
   app.add_option("--socket", flags.socket, "The broker's socket (NVSHIM_SOCKET unless given)")
       ->type_name("PATH");
   app.add_option("--library", flags.library, "The libnvshim.so to preload (the one beside nvshim-run)")
       ->type_name("PATH");
   app.prefix_command();
+  AddDescribeFlag(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

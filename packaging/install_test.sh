@@ -1,0 +1,44 @@
+#!/bin/bash
+# Installs, uses and removes the packages in a Debian 12 of its own that runs a systemd of its own: what must hold is in
+# install_inside.sh. The machine's systemd, packages and users are not touched.
+# usage: install_test.sh PACKAGE...
+set -euo pipefail
+source testing/e2e/runfiles.sh
+
+((EUID == 0)) || skip "only root may make the namespaces that a systemd of one's own needs"
+unified=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+[[ -n $unified ]] || skip "no control groups of version 2 are mounted here"
+cgroup=$unified/nvshim-install-$$
+mkdir "$cgroup" 2>/dev/null || skip "no control group can be made in $unified"
+folder=$(mktemp -d /tmp/nvshim-install-XXXXXX)
+# shellcheck disable=SC2317  # called by the trap
+clean_up() {
+  rm -rf -- "$folder"
+  find "$cgroup" -depth -type d -exec rmdir {} + || true
+}
+trap clean_up EXIT
+namespaces=(--pid --mount --cgroup --ipc --uts --net --fork --kill-child --mount-proc)
+unshare "${namespaces[@]}" mount -t cgroup2 none /sys/fs/cgroup 2>/dev/null ||
+  skip "namespaces cannot be made here, or control groups not mounted in them"
+
+source testing/e2e/nvidia_clients.sh
+status=0
+debian=$(packaging/debian_root) || status=$?
+((status != 77)) || skip "there is no Debian to install the packages in, and none can be made here"
+((status == 0)) || fail "packaging/debian_root ends with status $status"
+root=$folder/root
+mkdir "$root"
+tar --extract --numeric-owner --directory="$root" --file="$debian"
+
+mkdir -p "$root/test/clients"
+cp "$@" testing/e2e/victims/caller packaging/install_inside.sh "$root/test"
+touch "$root/test/said"
+chmod -R a+rX "$root/test"
+
+status=0
+(
+  echo "$BASHPID" >"$cgroup/cgroup.procs"
+  exec unshare "${namespaces[@]}" packaging/install_boot.sh "$root" "$clients"
+) </dev/null || status=$?
+cat "$root/test/said"
+((status == 0)) || fail "status $status of the systemd of its own; what was said is above"
