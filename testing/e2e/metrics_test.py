@@ -96,7 +96,7 @@ def check_without_broker(exporter, prometheus, supervisor):
     prometheus.await_query("gpubroker_up", 0)
     prometheus.await_query('sum({__name__=~"gpubroker_.*|DCGM_.*", __name__!="gpubroker_up"})', None)
     prometheus.await_query('up{job="gpu-broker"}', 1)  # the exporter itself is well
-    expect_status(exporter, "/readyz", 503, "is gpu-broker running")
+    expect_status(exporter, "/readyz", 503, "no gpu-broker answers")
     expect_status(exporter, "/healthz", 200)
     supervisor.start()
     prometheus.await_query("gpubroker_up", 1)
