@@ -15,8 +15,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "broker/default_socket.h"
 #include "broker/cli/description.h"
+#include "broker/default_socket.h"
 #include "broker/run/filter.h"
 #include "broker/run/guest_environment.h"
 
