@@ -36,6 +36,8 @@ as() {
 
 of_service() { systemctl show --value --property="$1" "$service"; }
 
+is_active() { [[ $(of_service ActiveState) == active ]]; }
+
 # What there is that a package could leave behind: not what dpkg, apt and the tools for users keep for themselves.
 files() {
   find / -xdev \( -path /test -o -path /proc -o -path /sys -o -path /run -o -path /dev -o -path /tmp -o -path /var/log \
@@ -72,6 +74,8 @@ for way in "LD_PRELOAD=libnvshim.so" "nvshim-run"; do
   [[ $said == *H100* ]] || fail "nvidia-smi with $way sees another GPU: $said"
 done
 echo "$said"
+[[ $(gpu-brokerctl version) == "$(dpkg-query --show --showformat='${Version}' gpu-broker)" ]] || fail "which version?"
+gpu-brokerctl stats | grep --quiet worker_pid || fail "gpu-brokerctl stats"
 if said=$(as bob LD_PRELOAD=libnvshim.so NVSHIM_LOG=1 "$nvidia_smi" 2>&1); then
   fail "bob is a guest: $said"
 fi
@@ -88,7 +92,7 @@ dpkg --install /test/gpu-broker_*.deb >/tmp/dpkg 2>&1 || {
   cat /tmp/dpkg
   fail "the upgrade"
 }
-await "no new supervisor" [ "$(of_service ActiveState)" = active ]
+await "no new supervisor" is_active
 [[ $(of_service MainPID) != "$before" ]] || fail "an upgrade leaves the old supervisor"
 [[ $(workers) == "$workers_before" ]] || fail "an upgrade ends workers: $workers_before were there, $(workers) are"
 eval "exec ${caller[1]}>&-"
@@ -98,6 +102,7 @@ wait "$guest" || fail "a guest ends with status $? after an upgrade"
 
 # ---- 4
 systemctl enable --quiet gpu-broker-guest@training.socket
+systemctl enable --quiet gpu-broker-exporter.service
 apt-get remove --quiet --quiet --yes gpu-broker libnvshim >/tmp/apt 2>&1 || {
   cat /tmp/apt
   fail "apt-get remove"
