@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "broker/cli/description.h"
+#include "broker/default_socket.h"
 #include "broker/exporter/exposition.h"
 #include "broker/exporter/http_server.h"
 #include "broker/exporter/metrics.h"
@@ -20,7 +21,6 @@
 namespace nvshim::broker {
 namespace {
 
-constexpr char kDefaultSocket[] = "/run/gpu-broker/gpu-broker.sock";
 constexpr char kDefaultListen[] = "127.0.0.1:9401";
 
 struct Flags {

@@ -5,7 +5,8 @@ supervisor, the exporter and Prometheus are its own.
 1. What the exporter says obeys the rules that promtool knows, but for the labels that are dcgm-exporter's.
 2. Prometheus gets what each guest holds and what it was refused, and sums over guests are the broker's totals.
 3. A guest's name comes through whatever bytes it has.
-4. Without a broker there is `gpubroker_up 0` and no other sample; /readyz says why, /healthz is well. With the next broker
+4. Prometheus understands each query of the dashboard, and finds something for those that always have something.
+5. Without a broker there is `gpubroker_up 0` and no other sample; /readyz says why, /healthz is well. With the next broker
    all is as before."""
 
 import os
@@ -85,6 +86,13 @@ def check_guests(prometheus, supervisor):
     return plain, odd
 
 
+def check_dashboard(prometheus):
+    for panel, target in monitors.dashboard_queries():
+        found = prometheus.query(target["expr"])
+        if not found and "> 0" not in target["expr"] and "_limit_" not in target["expr"]:
+            guests.fail(f"the dashboard's panel '{panel['title']}' shows nothing: {target['expr']}")
+
+
 def expect_status(exporter, path, wanted, says=""):
     status, text = exporter.get(path)
     if status != wanted or says not in text:
@@ -113,6 +121,7 @@ def main():
         prometheus = monitors.Prometheus(folder, exporter)
         takers_there = check_guests(prometheus, supervisor)
         check_rules(exporter.get("/metrics")[1])
+        check_dashboard(prometheus)
         check_without_broker(exporter, prometheus, supervisor)
         for taker in takers_there:
             taker.finish()

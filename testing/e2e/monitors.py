@@ -14,6 +14,9 @@ import guests
 EXPORTER = os.environ["NVSHIM_EXPORTER"]
 SCRAPE_INTERVAL = "500ms"  # and no scrape may take longer: a busy machine has to be able to
 
+DASHBOARD = "broker/exporter/grafana.json"
+RATE_S = 5  # over which rates are taken, in place of what Grafana makes of a panel's width
+
 started = []  # processes, so that none is left behind
 
 
@@ -39,6 +42,16 @@ def clean_up():
     for process in started:
         process.kill()
         process.wait()
+
+
+def dashboard_queries():
+    """(panel, target) of each query of the dashboard, with what Grafana puts in: all guests, and a time for rates."""
+    with open(DASHBOARD, encoding="utf-8") as file:
+        panels = json.load(file)["panels"]
+    for panel in panels:
+        for target in panel["targets"]:
+            expression = target["expr"].replace("$guest", ".*").replace("$__rate_interval", f"{RATE_S}s")
+            yield panel, {**target, "expr": expression}
 
 
 class Exporter:
