@@ -30,6 +30,7 @@
 #include "broker/policy/policy.h"
 #include "broker/policy_command.h"
 #include "broker/sandbox/privileges.h"
+#include "broker/sandbox/system_calls.h"
 #include "broker/settings.h"
 #include "broker/supervisor/control_client.h"
 #include "broker/supervisor/supervisor.h"
@@ -347,6 +348,7 @@ int Work(const Flags& flags, MakeKernel make_kernel) {
   if (auto status = MakeWorkerDriver(flags, kernel.get(), &options); !status.ok()) return Fail(status);
   auto worker = Worker::Create(std::move(options));
   if (!worker.ok()) return Fail(worker.status());
+  if (auto status = ConfineSystemCalls(); !status.ok()) return Fail(status);
   (*worker)->Run();
   return 0;
 }
