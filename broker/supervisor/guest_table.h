@@ -37,6 +37,10 @@ class GuestTable {
   void Adopt(Key key, Guest guest);
 
   const Guest& Get(Key key) const { return guests_.at(key); }
+  const std::map<Key, Guest>& all() const { return guests_; }
+
+  // Of those that are called `name`, or have this number, all. A name that is a number is a name.
+  std::vector<Key> KeysOf(const std::string& name_or_number) const;
 
   // One more process is passed to its worker.
   void NoteAttached(Key key);

@@ -83,5 +83,22 @@ TEST(GuestTableTest, TwoGuestsOfOneNameAreApart) {
   EXPECT_EQ(table.Find("a"), std::nullopt);
 }
 
+TEST(GuestTableTest, ANameCountsBeforeANumber) {
+  GuestTable table;
+  const auto first = table.Add(1, "two", 0), second = table.Add(1, std::to_string(first.second), 0);
+  EXPECT_EQ(table.KeysOf("two"), std::vector{first});
+  EXPECT_EQ(table.KeysOf(std::to_string(first.second)), std::vector{second});
+  EXPECT_EQ(table.KeysOf(std::to_string(second.second)), std::vector{second});
+  EXPECT_TRUE(table.KeysOf("three").empty());
+}
+
+// As after a restart while the earlier supervisor's worker still serves it.
+TEST(GuestTableTest, AllGuestsOfANameAreFound) {
+  GuestTable table;
+  table.Adopt({1, 5}, {.name = "a"});
+  table.Adopt({2, 6}, {.name = "a"});
+  EXPECT_EQ(table.KeysOf("a").size(), 2u);
+}
+
 }  // namespace
 }  // namespace nvshim::broker
