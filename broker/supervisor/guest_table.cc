@@ -34,12 +34,13 @@ void GuestTable::NoteAttached(Key key) {
   Guest& guest = guests_.at(key);
   ++guest.attached;
   guest.empty_since.reset();
+  guest.is_killed = false;
 }
 
 bool GuestTable::NoteEmpty(Key key, uint64_t attached, Time now) {
   const auto it = guests_.find(key);
   if (it == guests_.end() || it->second.attached != attached) return false;
-  it->second.empty_since = now;
+  it->second.empty_since = it->second.is_killed ? Time::min() : now;
   return true;
 }
 

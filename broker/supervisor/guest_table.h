@@ -25,6 +25,7 @@ class GuestTable {
     uint64_t instance = 0;
     uint64_t attached = 0;              // processes that were passed to its worker so far
     std::optional<Time> empty_since{};  // since when it has neither processes nor files
+    bool is_killed = false;             // nobody waits for its next process once it is empty
   };
 
   // The guest that new processes of `name` belong to.
@@ -44,6 +45,9 @@ class GuestTable {
 
   // One more process is passed to its worker.
   void NoteAttached(Key key);
+
+  // Its worker was told to empty it.
+  void NoteKilled(Key key) { guests_.at(key).is_killed = true; }
 
   // Its worker says that the guest is empty, after `attached` processes. False when more are on the way, or
   // there is no such guest.

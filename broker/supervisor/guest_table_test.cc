@@ -100,5 +100,19 @@ TEST(GuestTableTest, AllGuestsOfANameAreFound) {
   EXPECT_EQ(table.KeysOf("a").size(), 2u);
 }
 
+TEST(GuestTableTest, AGuestThatWasKilledIsForgottenAsSoonAsItIsEmpty) {
+  GuestTable table;
+  const auto killed = table.Add(1, "a", 0), back = table.Add(1, "b", 0);
+  const GuestTable::Time now{std::chrono::hours(1)}, long_ago{};
+  for (const auto& key : {killed, back}) {
+    table.NoteAttached(key);
+    table.NoteKilled(key);
+  }
+  table.NoteAttached(back);  // somebody has connected since
+  EXPECT_TRUE(table.NoteEmpty(killed, 1, now));
+  EXPECT_TRUE(table.NoteEmpty(back, 2, now));
+  EXPECT_EQ(table.EmptySince(long_ago), std::vector{killed});
+}
+
 }  // namespace
 }  // namespace nvshim::broker

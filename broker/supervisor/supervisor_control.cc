@@ -229,6 +229,8 @@ void Supervisor::Kill(GuestTable::Key guest) {
     guests_.RemoveWorker(worker);
     return EndWorker(worker);
   }
+  if (guests_.Get(guest).empty_since) return Retire(guest);
+  guests_.NoteKilled(guest);
   ToWorker message;
   message.mutable_kill()->set_guest_id(number);
   workers_.Send(worker, message);
