@@ -19,39 +19,20 @@ std::string Names() {
   return names;
 }
 
-// Sets what KIND=N says; the complaint, if there is one. `is_uid`: what guests may have does not bound it.
-std::string Set(const std::string& text, Limits& limits, bool is_uid) {
-  const size_t equals = text.find('=');
-  const auto resource = FindResource(text.substr(0, equals));
-  if (equals == std::string::npos || !resource)
-    return absl::StrCat("'", text, "' is not KIND=N; KIND is one of ", Names());
-  const ResourceInfo& info = InfoOf(*resource);
-  std::string number = text.substr(equals + 1);
-  uint64_t limit = kNoLimit;
-  if (number != "none") {
-    if (info.unit == Unit::kBytes)
-      if (const std::string complaint = ToBytes(number); !complaint.empty()) return complaint;
-    if (!absl::SimpleAtoi(number, &limit) || limit == kNoLimit)
-      return absl::StrCat(text, ": a number is wanted, or none");
-  }
-  if (!is_uid && limit > info.settable_max)
-    return absl::StrCat(text, ": the most that a guest can have is ", info.settable_max);
-  if (info.unit == Unit::kPerSecond && limit == 0) return absl::StrCat(text, ": the least is 1");
-  limits[*resource] = limit;
-  return "";
+absl::Status Complaint(const std::string& what) { return absl::InvalidArgumentError(what); }
+
+void Set(const std::vector<std::string>& values, bool is_uid, Limits& limits) {
+  for (const std::string& value : values)
+    if (const auto one = ParseLimit(value, is_uid); one.ok()) limits[one->kind] = one->limit;
 }
 
 void AddFlag(CLI::App& app, const std::string& name, const std::string& whose, bool is_uid,
              std::vector<std::string>& values) {
-  const auto complaint = [is_uid](std::string& value) {
-    Limits scratch;
-    return Set(value, scratch, is_uid);
-  };
   app.add_option(name, values,
                  absl::StrCat("The most of a kind that ", whose,
                               " may have at a time, as in objects=1000 or pinned_memory=4GiB; none is no "
                               "limit. gpu-broker limits list prints the kinds"))
-      ->check(CLI::Validator(complaint, "KIND=N"))
+      ->check(LimitValidator(is_uid))
       ->allow_extra_args(false);
 }
 
@@ -71,6 +52,32 @@ std::string ToBytes(std::string& size) {
   return size.starts_with('-') ? "a size is not negative" : CLI::AsSizeValue(/*kb_is_1000=*/false)(size);
 }
 
+absl::StatusOr<KindLimit> ParseLimit(const std::string& text, bool is_uid) {
+  const size_t equals = text.find('=');
+  const auto resource = FindResource(text.substr(0, equals));
+  if (equals == std::string::npos || !resource)
+    return Complaint(absl::StrCat("'", text, "' is not KIND=N; KIND is one of ", Names()));
+  const ResourceInfo& info = InfoOf(*resource);
+  std::string number = text.substr(equals + 1);
+  uint64_t limit = kNoLimit;
+  if (number != "none") {
+    if (info.unit == Unit::kBytes)
+      if (const std::string complaint = ToBytes(number); !complaint.empty()) return Complaint(complaint);
+    if (!absl::SimpleAtoi(number, &limit) || limit == kNoLimit)
+      return Complaint(absl::StrCat(text, ": a number is wanted, or none"));
+  }
+  if (!is_uid && limit > info.settable_max)
+    return Complaint(absl::StrCat(text, ": the most that a guest can have is ", info.settable_max));
+  if (info.unit == Unit::kPerSecond && limit == 0) return Complaint(absl::StrCat(text, ": the least is 1"));
+  return KindLimit{*resource, limit};
+}
+
+CLI::Validator LimitValidator(bool is_uid) {
+  return CLI::Validator(
+      [is_uid](std::string& text) { return std::string(ParseLimit(text, is_uid).status().message()); },
+      "KIND=N");
+}
+
 void AddLimitFlags(CLI::App& app, LimitOptions& options) {
   AddFlag(app, "--limit", "each guest", /*is_uid=*/false, options.guest);
   AddFlag(app, "--uid-limit", "all guests of a user together", /*is_uid=*/true, options.uid);
@@ -83,14 +90,14 @@ void AddLimitFlags(CLI::App& app, LimitOptions& options) {
 
 Limits GuestLimits(const LimitOptions& options) {
   Limits limits = DefaultLimits();
-  for (const std::string& value : options.guest) Set(value, limits, /*is_uid=*/false);
+  Set(options.guest, /*is_uid=*/false, limits);
   if (options.mem_quota_bytes != 0) limits[Resource::kVideoMemory] = options.mem_quota_bytes;
   return limits;
 }
 
 Limits UidLimits(const LimitOptions& options) {
   Limits limits = NoLimits();
-  for (const std::string& value : options.uid) Set(value, limits, /*is_uid=*/true);
+  Set(options.uid, /*is_uid=*/true, limits);
   return limits;
 }
 

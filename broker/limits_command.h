@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "broker/command.h"
 #include "broker/core/resource.h"
 
@@ -22,6 +23,18 @@ struct LimitOptions {
 // Turns 1GiB, 512MiB, 1073741824 into a number of bytes; KB and KiB are the same. The complaint, if there is
 // one.
 std::string ToBytes(std::string& size);
+
+struct KindLimit {
+  Resource kind;
+  uint64_t limit;  // kNoLimit for none
+};
+
+// Reads KIND=N, of a guest or, with `is_uid`, of a user, whom what a guest may have does not bound. The error
+// says what would be right.
+absl::StatusOr<KindLimit> ParseLimit(const std::string& text, bool is_uid);
+
+// That somebody means KIND=N, as a check of an option.
+CLI::Validator LimitValidator(bool is_uid);
 
 // --limit, --uid-limit and --mem-quota. `options` must stay where it is until the command line is parsed.
 void AddLimitFlags(CLI::App& app, LimitOptions& options);

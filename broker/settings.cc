@@ -121,7 +121,7 @@ std::string VariableOf(const std::string& name) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<Setting>> ReadConfigFiles(const std::string& path, bool may_be_missing) {
+absl::StatusOr<std::vector<std::string>> FindConfigFiles(const std::string& path, bool may_be_missing) {
   std::vector<std::string> paths;
   std::error_code error;
   if (std::filesystem::exists(path, error)) {
@@ -132,6 +132,10 @@ absl::StatusOr<std::vector<Setting>> ReadConfigFiles(const std::string& path, bo
   for (const auto& entry : std::filesystem::directory_iterator(path + ".d", error))
     if (entry.path().extension() == ".toml") paths.push_back(entry.path().string());
   std::sort(paths.begin(), paths.end());  // a folder's name begins with that of the file, which is first
+  return paths;
+}
+
+absl::StatusOr<std::vector<Setting>> ReadConfigFiles(const std::vector<std::string>& paths) {
   std::map<std::string, Setting> by_name;
   for (const std::string& file : paths)
     if (auto status = ReadFile(file, &by_name); !status.ok()) return status;

@@ -30,7 +30,7 @@ class SettingsTest : public ::testing::Test {
   std::string Apply(const std::vector<std::string>& flags = {}) {
     std::vector<std::string> reversed(flags.rbegin(), flags.rend());
     app_.parse(reversed);
-    auto files = ReadConfigFiles(file_, /*may_be_missing=*/true);
+    auto files = ReadConfigFiles(*FindConfigFiles(file_, /*may_be_missing=*/true));
     if (!files.ok()) return std::string(files.status().message());
     const auto status = ApplySettings(app_, *files, [&](const char* name) {
       const auto it = environment_.find(name);
@@ -117,7 +117,7 @@ TEST_F(SettingsTest, WhatBelongsToOneStartIsNoSetting) {
 
 TEST_F(SettingsTest, AFileThatWasNamedMustBeThere) {
   EXPECT_EQ(Apply(), "");
-  const auto settings = ReadConfigFiles(file_, /*may_be_missing=*/false);
+  const auto settings = FindConfigFiles(file_, /*may_be_missing=*/false);
   ASSERT_FALSE(settings.ok());
   EXPECT_NE(settings.status().message().find(file_), std::string::npos);
 }

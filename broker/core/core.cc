@@ -114,6 +114,12 @@ void Core::On(UidAdded event, Actions*) {
   AccountOf(*guest, event.uid).Join(std::move(event.level));
 }
 
+void Core::On(LimitsChanged event, Actions*) {
+  if (Guest* guest = FindGuest(event.guest)) guest->ledger.SetLimits(event.limits);
+}
+
+void Core::On(PolicyChanged event, Actions*) { verdicts_ = std::move(event.verdicts); }
+
 void Core::On(GuestRemoved event, Actions*) {
   const Guest* guest = FindGuest(event.guest);
   if (guest != nullptr && guest->processes.empty() && guest->files.size() == 0) guests_.erase(event.guest);

@@ -54,6 +54,8 @@ class Core {
 
   void On(GuestAdded event, Actions* actions);
   void On(UidAdded event, Actions* actions);
+  void On(LimitsChanged event, Actions* actions);
+  void On(PolicyChanged event, Actions* actions);
   void On(GuestRemoved event, Actions* actions);
   void On(ProcessAttached event, Actions* actions);
   void On(OpenRequested event, Actions* actions);

@@ -406,6 +406,19 @@ TEST_F(CoreTest, ACommandWithoutAStructIsRefused) {
     EXPECT_TRUE(RefusedErrno(Call(kA, file, Request(Escape(number, 0), 0)), EINVAL)) << number;
 }
 
+TEST_F(CoreTest, APolicyCountsFromWhenItIsChanged) {
+  const abi::Table& table = *abi::FindTable("535.261.03");
+  const FileId file = Open(kA);
+  const uint32_t client = NewClient(kA, file);
+  Step(PolicyChanged{Verdicts(table)});  // all denied
+  Call(kA, file, MakeObject(client, client, 1));
+  EXPECT_EQ(CountOf<DriverIoctl>(actions_), 0u);
+  EXPECT_EQ(core_.Statistics(kA).clients, 1u);  // what was made stays
+  Step(PolicyChanged{Verdicts::OfTable(table)});
+  Call(kA, file, MakeObject(client, client, 1));
+  EXPECT_EQ(CountOf<DriverIoctl>(actions_), 1u);
+}
+
 TEST_F(CoreTest, EachRefusalIsCountedAndNoted) {
   const FileId file = Open(kA);
   for (uint64_t i = 1; i <= 3; ++i) {

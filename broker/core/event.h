@@ -10,6 +10,7 @@
 
 #include "broker/core/ids.h"
 #include "broker/core/ledger.h"
+#include "broker/core/verdict.h"
 #include "broker/driver/call.h"
 #include "broker/driver/driver.h"
 
@@ -26,6 +27,18 @@ struct UidAdded {
   GuestId guest;
   uint32_t uid;
   std::shared_ptr<UidLevel> level;
+};
+
+// What the guest may have is this from now on. What it holds beyond that it keeps, and gets no more of.
+struct LimitsChanged {
+  GuestId guest;
+  Limits limits;
+};
+
+// What guests get of each call is this from now on; `verdicts` are of the core's table. Calls that are under
+// way end as they began, and what was made stays.
+struct PolicyChanged {
+  Verdicts verdicts;
 };
 
 // The guest is empty and forgotten, with its counters.
@@ -103,8 +116,9 @@ struct ProcessGone {
   ProcessId process;
 };
 
-using Event = std::variant<GuestAdded, UidAdded, GuestRemoved, ProcessAttached, OpenRequested, IoctlRequested,
-                           DriverOpened, DriverReturned, FileClaimed, FileHungUp, FileSignalled, ProcessGone>;
+using Event = std::variant<GuestAdded, UidAdded, LimitsChanged, PolicyChanged, GuestRemoved, ProcessAttached,
+                           OpenRequested, IoctlRequested, DriverOpened, DriverReturned, FileClaimed,
+                           FileHungUp, FileSignalled, ProcessGone>;
 
 }  // namespace nvshim::broker
 

@@ -108,6 +108,11 @@ class Ledger {
   uint64_t limit(Resource resource) const { return limits_[resource]; }
   // Held now. Of frames per second: nothing.
   const Amounts& used() const { return used_; }
+  // From now on. What is held beyond them stays, and frames that come at once may do so again.
+  void SetLimits(const Limits& limits) {
+    limits_ = limits;
+    bucket_full_ns_ = 0;
+  }
   // How often somebody was turned away, at either level; of frames per second: had to wait.
   const Amounts& refused() const { return refused_; }
 

@@ -68,6 +68,37 @@ TEST_F(LimitsTest, Clients) {
   EXPECT_EQ(Used(Resource::kClients), 0u);
 }
 
+TEST_F(LimitsTest, ALimitThatIsLoweredTakesNothingAwayAndGivesNothingMore) {
+  Limit(Resource::kClients, 3);
+  const FileId file = Open(kLimited);
+  const uint32_t first = NewClient(kLimited, file), second = NewClient(kLimited, file);
+  const uint32_t third = NewClient(kLimited, file);
+  Limits limits = DefaultLimits();
+  limits[Resource::kClients] = 1;
+  Step(LimitsChanged{kLimited, limits});
+  EXPECT_EQ(Used(Resource::kClients), 3u);
+  const auto refused = [&] {
+    return Refused(Call(kLimited, file, MakeClient()), kInsufficientResources, kAllocStatus);
+  };
+  EXPECT_TRUE(refused());
+  Call(kLimited, file, Free(first, first));
+  Call(kLimited, file, Free(second, second));
+  EXPECT_TRUE(refused());  // it has as many as it may
+  Call(kLimited, file, Free(third, third));
+  EXPECT_NE(NewClient(kLimited, file), 0u);
+  EXPECT_TRUE(refused());
+}
+
+TEST_F(LimitsTest, ALimitThatIsRaisedCountsAtOnce) {
+  Limit(Resource::kClients, 1);
+  const FileId file = Open(kLimited);
+  NewClient(kLimited, file);
+  EXPECT_TRUE(Refused(Call(kLimited, file, MakeClient()), kInsufficientResources, kAllocStatus));
+  Step(LimitsChanged{kLimited, DefaultLimits()});
+  EXPECT_NE(NewClient(kLimited, file), 0u);
+  Step(LimitsChanged{GuestId{99}, DefaultLimits()});  // a guest that nobody knows
+}
+
 TEST_F(LimitsTest, ObjectsHoweverTheyAreMade) {
   Limit(Resource::kObjects, 3);
   const FileId file = Open(kLimited);
@@ -191,6 +222,18 @@ TEST_F(LimitsTest, FramesWaitForTheirTurn) {
 }
 
 // ---- Memory of the host ----
+
+// Or frames that fell due by a slow rate would wait for it long after it is no more.
+TEST_F(LimitsTest, ARateThatIsChangedForgetsWhoHasWaited) {
+  Limit(Resource::kFramesPerSecond, 1);
+  for (int i = 0; i < 100; ++i) core_.NextFrameNs(kLimited, ProcessId{1}, 0);
+  Limits limits = DefaultLimits();
+  limits[Resource::kFramesPerSecond] = 10;
+  Step(LimitsChanged{kLimited, limits});
+  EXPECT_EQ(core_.NextFrameNs(kLimited, ProcessId{1}, 0), 0u);
+  Step(LimitsChanged{kLimited, DefaultLimits()});
+  EXPECT_FALSE(core_.HasFrameRate(kLimited, ProcessId{1}));
+}
 
 TEST_F(LimitsTest, PinnedMemoryWhicheverCallTakesIt) {
   constexpr uint64_t kSize = 1 << 20;

@@ -1,5 +1,5 @@
 // What a guest gets of each call that the ABI table knows: one verdict per spec, made from the policy files
-// when the broker starts (broker/policy) and unchanged from then on. Every verdict is one that code stands
+// when the broker starts or reloads its settings (broker/policy). Every verdict is one that code stands
 // behind: HasCode says where. Limits, quotas and the layout in the table hold whatever the verdict. Pure.
 #ifndef BROKER_CORE_VERDICT_H_
 #define BROKER_CORE_VERDICT_H_

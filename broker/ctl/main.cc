@@ -16,7 +16,7 @@ namespace nvshim::broker::ctl {
 namespace {
 
 constexpr void (*kSubcommands[])(CLI::App& app, Common* common) = {
-    AddStats,
+    AddStats, AddGuests, AddInfo, AddReload, AddDrain,
 };
 
 constexpr void (*kBuiltInSubcommands[])(CLI::App& app, AskedCommand* asked) = {

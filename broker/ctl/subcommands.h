@@ -18,6 +18,10 @@ struct Common {
 };
 
 void AddStats(CLI::App& app, Common* common);
+void AddGuests(CLI::App& app, Common* common);
+void AddInfo(CLI::App& app, Common* common);
+void AddReload(CLI::App& app, Common* common);
+void AddDrain(CLI::App& app, Common* common);
 
 }  // namespace nvshim::broker::ctl
 

@@ -44,14 +44,9 @@ Labels GuestLabels(const GuestStatistics& guest) {
 
 Level GuestLevel(const BrokerStatistics& statistics) {
   Level level{"guest", "the guest", {"guest", "uid"}, {}};
-  const Limits for_all = LimitsIn(statistics.guest_limits(), NoLimits());
   for (const WorkerStatistics& worker : statistics.workers())
-    for (const GuestStatistics& guest : worker.guests()) {
-      Limits limits = for_all;
-      const uint64_t quota_bytes = guest.memory_quota_bytes();
-      limits[Resource::kVideoMemory] = quota_bytes == 0 ? kNoLimit : quota_bytes;
-      level.accounts.push_back({GuestLabels(guest), &guest.used(), limits, &guest});
-    }
+    for (const GuestStatistics& guest : worker.guests())
+      level.accounts.push_back({GuestLabels(guest), &guest.used(), LimitsOf(guest), &guest});
   return level;
 }
 

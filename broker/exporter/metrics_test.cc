@@ -11,6 +11,7 @@
 
 #include "broker/core/resource.h"
 #include "broker/exporter/exposition.h"
+#include "broker/io/limits_message.h"
 
 namespace nvshim::broker {
 namespace {
@@ -24,6 +25,7 @@ void AddGuest(const std::string& name, uint64_t seed, WorkerStatistics* worker) 
     guest->add_used(seed * 100 + kind);
     guest->add_refused_total(seed * 1000 + kind);
   }
+  PutLimits(NoLimits(), guest->mutable_limits());
   guest->set_memory_bytes(guest->used(0));
   guest->set_opens_total(seed + 1);
   guest->set_ioctls_total(seed + 2);
@@ -47,7 +49,6 @@ BrokerStatistics Example() {
       statistics.set_memory_bytes(statistics.memory_bytes() + guest.memory_bytes());
     }
   for (size_t kind = 0; kind < kResourceCount; ++kind) {
-    statistics.mutable_guest_limits()->add_values(kNoLimit);
     statistics.mutable_uid_limits()->add_values(kNoLimit);
   }
   GpuStatistics* gpu = statistics.add_gpus();
@@ -159,8 +160,11 @@ TEST(Metrics, WithoutALimitThereIsNoSample) {
   BrokerStatistics statistics = Example();
   EXPECT_TRUE(ByName(&statistics).at("gpubroker_guest_video_memory_limit_bytes").samples.empty());
   EXPECT_TRUE(ByName(&statistics).at("gpubroker_guest_clients_limit").samples.empty());
-  statistics.mutable_guest_limits()->set_values(static_cast<int>(Resource::kClients), 7);
-  statistics.mutable_workers(1)->mutable_guests(0)->set_memory_quota_bytes(5 * kMib);
+  for (WorkerStatistics& worker : *statistics.mutable_workers())
+    for (GuestStatistics& guest : *worker.mutable_guests())
+      guest.mutable_limits()->set_values(static_cast<int>(Resource::kClients), 7);
+  statistics.mutable_workers(1)->mutable_guests(0)->mutable_limits()->set_values(
+      static_cast<int>(Resource::kVideoMemory), 5 * kMib);
   UidStatistics* uid = statistics.add_uids();
   uid->set_uid(1000);
   statistics.mutable_uid_limits()->set_values(static_cast<int>(Resource::kClients), 70);

@@ -19,6 +19,11 @@ inline broker::Limits LimitsIn(const nvshim::Limits& message, broker::Limits oth
   return otherwise;
 }
 
+// What the guest may have.
+inline broker::Limits LimitsOf(const GuestStatistics& guest) {
+  return LimitsIn(guest.limits(), DefaultLimits());
+}
+
 }  // namespace nvshim::broker
 
 #endif  // BROKER_IO_LIMITS_MESSAGE_H_

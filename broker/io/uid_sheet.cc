@@ -89,6 +89,8 @@ uint64_t UidSheet::Sum(Resource resource) const {
   return sum;
 }
 
+void UidSheet::RefillBucket() { layout_->full_ns.store(0, std::memory_order_relaxed); }
+
 uint64_t UidSheet::NextFrameNs(uint64_t per_second, uint64_t now_ns) {
   uint64_t full_ns = layout_->full_ns.load(std::memory_order_relaxed);
   for (;;) {

@@ -51,6 +51,9 @@ class UidSheet {
   // Of all rows.
   uint64_t Sum(Resource resource) const;
 
+  // The next frames of the uid may come at once: the rate has changed.
+  void RefillBucket();
+
   // When the uid's next frame may be served, at so many frames per second.
   uint64_t NextFrameNs(uint64_t per_second, uint64_t now_ns);
 

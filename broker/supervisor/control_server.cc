@@ -1,28 +1,31 @@
 #include "broker/supervisor/control_server.h"
 
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "broker/io/socket.h"
 
 namespace nvshim::broker {
 namespace {
 
 constexpr mode_t kSocketMode = 0600;
-constexpr size_t kMessageSizeBytesMax = 4096;
-
-// Clients that may wait at a time.
-constexpr size_t kClientsMax = 16;
 
 }  // namespace
+
+ControlServer::~ControlServer() {
+  if (!path_.empty()) unlink(path_.c_str());
+}
 
 absl::Status ControlServer::Bind(const std::string& path) {
   auto listener = Listen(path, kSocketMode);
   if (!listener.ok()) return listener.status();
   listener_ = *std::move(listener);
+  path_ = path;
   return absl::OkStatus();
 }
 
@@ -43,41 +46,51 @@ void ControlServer::OnListener() {
   for (;;) {
     Fd client = Accept(listener_.get());
     if (!client.valid()) return;
-    if (clients_.size() >= kClientsMax) continue;
+    if (!MakeRoom()) continue;
     const uint32_t index = next_++;
     loop_->Poll(client.get(), POLLIN | POLLRDHUP, {client_tag_, index});
     clients_[index].socket = std::move(client);
   }
 }
 
+bool ControlServer::MakeRoom() {
+  if (clients_.size() < kClientsMax) return true;
+  const auto silent =
+      std::find_if(clients_.begin(), clients_.end(), [](const auto& entry) { return !entry.second.waits; });
+  if (silent == clients_.end()) return false;
+  Drop(silent->first);
+  return true;
+}
+
+void ControlServer::Drop(uint32_t index) {
+  loop_->Cancel({client_tag_, index});
+  loop_->Submit(false);  // before the descriptor's number can mean something else
+  clients_.erase(index);
+}
+
 void ControlServer::OnClient(uint32_t index) {
   const auto it = clients_.find(index);
   if (it == clients_.end()) return;
-  std::array<char, kMessageSizeBytesMax> bytes;
+  std::array<char, kRequestSizeBytesMax> bytes;
   const ssize_t received = Receive(it->second.socket.get(), bytes);
   if (received == kNothingWaits) return;
   ControlRequest request;
-  if (received <= 0 || !request.ParseFromArray(bytes.data(), static_cast<int>(received)) ||
-      !request.has_statistics()) {
-    loop_->Cancel({client_tag_, index});
-    loop_->Submit(false);  // before the descriptor's number can mean something else
-    clients_.erase(it);
-    return;
-  }
+  if (received <= 0 || it->second.waits || !request.ParseFromArray(bytes.data(), static_cast<int>(received)))
+    return Drop(index);
   it->second.waits = true;
-  on_statistics_();
+  on_request_(index, request);
 }
 
-bool ControlServer::statistics_wanted() const {
-  return std::any_of(clients_.begin(), clients_.end(), [](const auto& entry) { return entry.second.waits; });
-}
-
-void ControlServer::Answer(const BrokerStatistics& statistics) {
-  ControlReply reply;
-  *reply.mutable_statistics() = statistics;
+void ControlServer::Answer(uint32_t client, const ControlReply& reply) {
+  const auto it = clients_.find(client);
+  if (it == clients_.end()) return;
+  it->second.waits = false;
   const std::string bytes = reply.SerializeAsString();
-  for (auto& [index, client] : clients_)
-    if (std::exchange(client.waits, false)) Send(client.socket.get(), bytes);
+  if (Send(it->second.socket.get(), bytes)) return;
+  // It has not read what it was sent before, or the socket's buffer is smaller than the answer.
+  ControlReply shorter;
+  shorter.set_error(absl::StrCat("the answer has ", bytes.size(), " bytes, more than the socket takes"));
+  if (!Send(it->second.socket.get(), shorter.SerializeAsString())) Drop(client);
 }
 
 }  // namespace nvshim::broker

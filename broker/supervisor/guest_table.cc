@@ -21,16 +21,26 @@ void GuestTable::Adopt(Key key, Guest guest) {
   guests_.insert_or_assign(key, std::move(guest));
 }
 
+std::vector<GuestTable::Key> GuestTable::KeysOf(const std::string& name_or_number) const {
+  std::vector<Key> named, numbered;
+  for (const auto& [key, guest] : guests_) {
+    if (guest.name == name_or_number) named.push_back(key);
+    if (std::to_string(key.second) == name_or_number) numbered.push_back(key);
+  }
+  return named.empty() ? numbered : named;
+}
+
 void GuestTable::NoteAttached(Key key) {
   Guest& guest = guests_.at(key);
   ++guest.attached;
   guest.empty_since.reset();
+  guest.is_killed = false;
 }
 
 bool GuestTable::NoteEmpty(Key key, uint64_t attached, Time now) {
   const auto it = guests_.find(key);
   if (it == guests_.end() || it->second.attached != attached) return false;
-  it->second.empty_since = now;
+  it->second.empty_since = it->second.is_killed ? Time::min() : now;
   return true;
 }
 

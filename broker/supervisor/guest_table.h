@@ -25,6 +25,7 @@ class GuestTable {
     uint64_t instance = 0;
     uint64_t attached = 0;              // processes that were passed to its worker so far
     std::optional<Time> empty_since{};  // since when it has neither processes nor files
+    bool is_killed = false;             // nobody waits for its next process once it is empty
   };
 
   // The guest that new processes of `name` belong to.
@@ -37,9 +38,16 @@ class GuestTable {
   void Adopt(Key key, Guest guest);
 
   const Guest& Get(Key key) const { return guests_.at(key); }
+  const std::map<Key, Guest>& all() const { return guests_; }
+
+  // Of those that are called `name`, or have this number, all. A name that is a number is a name.
+  std::vector<Key> KeysOf(const std::string& name_or_number) const;
 
   // One more process is passed to its worker.
   void NoteAttached(Key key);
+
+  // Its worker was told to empty it.
+  void NoteKilled(Key key) { guests_.at(key).is_killed = true; }
 
   // Its worker says that the guest is empty, after `attached` processes. False when more are on the way, or
   // there is no such guest.

@@ -83,5 +83,36 @@ TEST(GuestTableTest, TwoGuestsOfOneNameAreApart) {
   EXPECT_EQ(table.Find("a"), std::nullopt);
 }
 
+TEST(GuestTableTest, ANameCountsBeforeANumber) {
+  GuestTable table;
+  const auto first = table.Add(1, "two", 0), second = table.Add(1, std::to_string(first.second), 0);
+  EXPECT_EQ(table.KeysOf("two"), std::vector{first});
+  EXPECT_EQ(table.KeysOf(std::to_string(first.second)), std::vector{second});
+  EXPECT_EQ(table.KeysOf(std::to_string(second.second)), std::vector{second});
+  EXPECT_TRUE(table.KeysOf("three").empty());
+}
+
+// As after a restart while the earlier supervisor's worker still serves it.
+TEST(GuestTableTest, AllGuestsOfANameAreFound) {
+  GuestTable table;
+  table.Adopt({1, 5}, {.name = "a"});
+  table.Adopt({2, 6}, {.name = "a"});
+  EXPECT_EQ(table.KeysOf("a").size(), 2u);
+}
+
+TEST(GuestTableTest, AGuestThatWasKilledIsForgottenAsSoonAsItIsEmpty) {
+  GuestTable table;
+  const auto killed = table.Add(1, "a", 0), back = table.Add(1, "b", 0);
+  const GuestTable::Time now{std::chrono::hours(1)}, long_ago{};
+  for (const auto& key : {killed, back}) {
+    table.NoteAttached(key);
+    table.NoteKilled(key);
+  }
+  table.NoteAttached(back);  // somebody has connected since
+  EXPECT_TRUE(table.NoteEmpty(killed, 1, now));
+  EXPECT_TRUE(table.NoteEmpty(back, 2, now));
+  EXPECT_EQ(table.EmptySince(long_ago), std::vector{killed});
+}
+
 }  // namespace
 }  // namespace nvshim::broker

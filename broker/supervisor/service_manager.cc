@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #include <cstdlib>
 #include <utility>
@@ -17,7 +18,8 @@ namespace {
 
 constexpr char kLibrary[] = "libsystemd.so.0";
 constexpr char kGuestPrefix[] = "guest=";
-constexpr char kKept[] = "warm-gpu";  // name of files that systemd holds
+constexpr char kControl[] = "control";  // name of the operators' socket
+constexpr char kKept[] = "warm-gpu";    // name of files that systemd holds
 
 bool StartedBySystemd() {
   return getenv("NOTIFY_SOCKET") != nullptr || getenv("LISTEN_FDS") != nullptr ||
@@ -68,8 +70,8 @@ absl::StatusOr<ServiceManager> ServiceManager::FromEnvironment() {
   return manager;
 }
 
-absl::StatusOr<std::vector<InheritedSocket>> ServiceManager::TakeSockets() {
-  std::vector<InheritedSocket> sockets;
+absl::StatusOr<InheritedSockets> ServiceManager::TakeSockets() {
+  InheritedSockets sockets;
   if (library_ == nullptr) return sockets;
   char** names = nullptr;
   const int count = library_->listen_fds_with_names(/*unset_environment=*/1, &names);
@@ -82,7 +84,11 @@ absl::StatusOr<std::vector<InheritedSocket>> ServiceManager::TakeSockets() {
     if (library_->is_socket_unix(socket.get(), SOCK_SEQPACKET, /*listening=*/1, nullptr, 0) <= 0)
       wrong = name;
     fcntl(socket.get(), F_SETFL, fcntl(socket.get(), F_GETFL) | O_NONBLOCK);
-    sockets.push_back({std::move(socket), GuestOfSocket(name)});
+    if (name == kControl) {
+      sockets.control = std::move(socket);
+    } else {
+      sockets.guests.push_back({std::move(socket), GuestOfSocket(name)});
+    }
   }
   free(names);
   if (count < 0) return absl::ErrnoToStatus(-count, "sd_listen_fds_with_names");
@@ -100,6 +106,12 @@ void ServiceManager::Keep(std::span<const int> fds) const {
   const int sent = library_->pid_notify_with_fds(/*pid=*/0, /*unset_environment=*/0, state.c_str(),
                                                  fds.data(), static_cast<unsigned>(fds.size()));
   if (sent < 0) Log(Severity::kWarning, "systemd cannot be given the open GPUs", {{"errno", -sent}});
+}
+
+void ServiceManager::Reloading() const {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  Notify(absl::StrCat("RELOADING=1\nMONOTONIC_USEC=", now.tv_sec * 1'000'000 + now.tv_nsec / 1'000));
 }
 
 void ServiceManager::Stopping(std::chrono::microseconds most) const {

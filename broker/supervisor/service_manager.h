@@ -15,10 +15,15 @@
 
 namespace nvshim::broker {
 
-// A listening socket that was made before the broker was started (sd_listen_fds(3)).
+// A listening socket of guests that was made before the broker was started (sd_listen_fds(3)).
 struct InheritedSocket {
   Fd socket;
   std::string guest;  // of whoever connects; empty: by the peer
+};
+
+struct InheritedSockets {
+  std::vector<InheritedSocket> guests;
+  Fd control;  // invalid when there is none
 };
 
 class ServiceManager {
@@ -27,9 +32,9 @@ class ServiceManager {
   // started the process and libsystemd cannot be loaded.
   static absl::StatusOr<ServiceManager> FromEnvironment();
 
-  // The sockets of gpu-broker.socket and of each gpu-broker-guest@NAME.socket, once. An error names the one
-  // that is of the wrong kind.
-  absl::StatusOr<std::vector<InheritedSocket>> TakeSockets();
+  // The sockets of gpu-broker.socket, gpu-broker-control.socket and each gpu-broker-guest@NAME.socket, once.
+  // An error names the one that is of the wrong kind.
+  absl::StatusOr<InheritedSockets> TakeSockets();
 
   // Has systemd hold these open files until the service is stopped, in place of those that it holds already.
   // So a restart finds the GPUs initialised, also when no worker has them open.
@@ -40,6 +45,8 @@ class ServiceManager {
   void FeedWatchdog() const { Notify("WATCHDOG=1"); }
 
   void Ready() const { Notify("READY=1"); }
+  // Settings are being read again; Ready says that this is over.
+  void Reloading() const;
   // One line for `systemctl status`.
   void Status(const std::string& line) const { Notify("STATUS=" + line); }
   // The process ends within `most`.

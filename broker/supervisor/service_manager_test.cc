@@ -73,6 +73,8 @@ TEST_F(ServiceManagerTest, TellsWhatSystemdReads) {
   EXPECT_EQ(Told(), "READY=1");
   manager->Status("2 guests");
   EXPECT_EQ(Told(), "STATUS=2 guests");
+  manager->Reloading();
+  EXPECT_EQ(Told().substr(0, 27), "RELOADING=1\nMONOTONIC_USEC=");
   manager->Stopping(std::chrono::seconds(7));
   EXPECT_EQ(Told(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=7000000");
   EXPECT_EQ(manager->watchdog_interval(), std::nullopt);
@@ -88,17 +90,18 @@ TEST_F(ServiceManagerTest, FeedsTheWatchdogTwiceAsOftenAsItMust) {
 }
 
 TEST_F(ServiceManagerTest, TakesSocketsByTheirNames) {
-  Pass(SOCK_SEQPACKET, "guests:guest=a b");
+  Pass(SOCK_SEQPACKET, "guests:control:guest=a b");
   auto manager = ServiceManager::FromEnvironment();
   ASSERT_TRUE(manager.ok()) << manager.status();
   const auto sockets = manager->TakeSockets();
   ASSERT_TRUE(sockets.ok()) << sockets.status();
-  ASSERT_EQ(sockets->size(), 2u);
-  EXPECT_EQ((*sockets)[0].guest, "");
-  EXPECT_EQ((*sockets)[1].guest, "a b");
-  for (const InheritedSocket& one : *sockets) {
+  ASSERT_EQ(sockets->guests.size(), 2u);
+  EXPECT_EQ(sockets->guests[0].guest, "");
+  EXPECT_EQ(sockets->guests[1].guest, "a b");
+  for (const InheritedSocket& one : sockets->guests) {
     EXPECT_NE(fcntl(one.socket.get(), F_GETFD) & FD_CLOEXEC, 0);  // no worker's
   }
+  EXPECT_EQ(sockets->control.get(), kFirstPassed + 1);  // where no guest comes
   EXPECT_EQ(getenv("LISTEN_FDS"), nullptr);
 }
 
@@ -106,7 +109,7 @@ TEST_F(ServiceManagerTest, FilesThatSystemdHoldsAreNoSockets) {
   Pass(SOCK_SEQPACKET, "guests:warm-gpu");
   auto manager = ServiceManager::FromEnvironment();
   ASSERT_TRUE(manager.ok()) << manager.status();
-  EXPECT_EQ(manager->TakeSockets()->size(), 1u);
+  EXPECT_EQ(manager->TakeSockets()->guests.size(), 1u);
   const int fds[] = {STDERR_FILENO};
   manager->Keep(fds);
   EXPECT_EQ(Told(), "FDSTOREREMOVE=1\nFDNAME=warm-gpu");
@@ -128,7 +131,7 @@ TEST_F(ServiceManagerTest, SaysNothingWhenNobodyAsked) {
   ASSERT_TRUE(manager.ok()) << manager.status();
   manager->Ready();
   EXPECT_EQ(Told(), "");
-  EXPECT_TRUE(manager->TakeSockets()->empty());
+  EXPECT_TRUE(manager->TakeSockets()->guests.empty());
 }
 
 }  // namespace

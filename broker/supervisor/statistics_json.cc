@@ -29,17 +29,15 @@ Json LimitsJson(const google::protobuf::RepeatedField<uint64_t>& used, const bro
   return json;
 }
 
-Json GuestLimitsJson(const GuestStatistics& guest, broker::Limits limits) {
-  const uint64_t quota_bytes = guest.memory_quota_bytes();
-  limits[Resource::kVideoMemory] = quota_bytes == 0 ? kNoLimit : quota_bytes;
-  Json json = LimitsJson(guest.used(), limits);
+Json GuestLimitsJson(const GuestStatistics& guest) {
+  Json json = LimitsJson(guest.used(), LimitsOf(guest));
   for (int i = 0; i < static_cast<int>(kResourceCount); ++i)
     json[std::string(kResources[static_cast<size_t>(i)].name)]["refused_total"] =
         i < guest.refused_total_size() ? guest.refused_total(i) : 0;
   return json;
 }
 
-Json GuestJson(const GuestStatistics& guest, const broker::Limits& limits) {
+Json GuestJson(const GuestStatistics& guest) {
   return {{"guest", guest.guest_id()},
           {"name", guest.name()},
           {"worker_pid", guest.worker_pid()},
@@ -54,12 +52,12 @@ Json GuestJson(const GuestStatistics& guest, const broker::Limits& limits) {
           {"driver_calls_total", guest.driver_calls_total()},
           {"would_be_denied_total", guest.would_be_denied_total()},
           {"refusals_total", CountsJson(guest.refusals_total())},
-          {"limits", GuestLimitsJson(guest, limits)}};
+          {"limits", GuestLimitsJson(guest)}};
 }
 
-Json WorkerJson(const WorkerStatistics& worker, const broker::Limits& guest_limits) {
+Json WorkerJson(const WorkerStatistics& worker) {
   Json guests = Json::array();
-  for (const GuestStatistics& guest : worker.guests()) guests.push_back(GuestJson(guest, guest_limits));
+  for (const GuestStatistics& guest : worker.guests()) guests.push_back(GuestJson(guest));
   return {{"pid", worker.pid()},
           {"guests", guests},
           {"unknown_calls_total", CountsJson(worker.unknown_calls())},
@@ -78,11 +76,9 @@ Json GpuJson(const GpuStatistics& gpu) {
 }  // namespace
 
 std::string StatisticsJson(const BrokerStatistics& statistics) {
-  const broker::Limits guest_limits = LimitsIn(statistics.guest_limits(), NoLimits());
   const broker::Limits uid_limits = LimitsIn(statistics.uid_limits(), NoLimits());
   Json workers = Json::array();
-  for (const WorkerStatistics& worker : statistics.workers())
-    workers.push_back(WorkerJson(worker, guest_limits));
+  for (const WorkerStatistics& worker : statistics.workers()) workers.push_back(WorkerJson(worker));
   Json uids = Json::array();
   for (const UidStatistics& uid : statistics.uids())
     uids.push_back({{"uid", uid.uid()}, {"limits", LimitsJson(uid.used(), uid_limits)}});

@@ -5,36 +5,19 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <time.h>
 
 #include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "broker/io/limits_message.h"
-#include "broker/io/socket.h"
 #include "broker/log/log.h"
-#include "broker/supervisor/guest_identity.h"
-#include "broker/version.h"
 
 namespace nvshim::broker {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-enum TagKind : uint8_t {
-  kListenerTag,
-  kControlListenerTag,
-  kControlTag,
-  kSignalTag,
-  kWorkerTag,
-  kEndingWorkerTag,
-  kTimerTag,
-  kDrainTag,
-  kWatchdogTag
-};
-
-// Guests connect from any uid; who they are decides the kernel, what they get the worker.
-constexpr mode_t kGuestSocketMode = 0666;
 
 // Bounds the supervisor's tables and the worker processes it starts: a user who can make control groups can
 // be many guests.
@@ -43,23 +26,11 @@ constexpr size_t kGuestsMax = 4096;
 // The kernel releases what ended workers held; a driver of hardware may take seconds for each.
 constexpr std::chrono::seconds kReleaseTime(60);
 
-// Connections taken per turn before anything else is looked at.
-constexpr int kAcceptsPerTurnMax = 64;
-
 uint64_t RandomInstance() {
   uint64_t instance = 0;
   while (getrandom(&instance, sizeof(instance), 0) != sizeof(instance)) {
   }
   return instance;
-}
-
-void PutGpu(const GpuInfo& gpu, GpuStatistics* statistics) {
-  statistics->set_minor(gpu.minor);
-  statistics->set_bus_id(gpu.bus_id);
-  statistics->set_name(gpu.name);
-  statistics->set_uuid(gpu.uuid);
-  statistics->set_memory_bytes(gpu.memory_bytes);
-  statistics->set_memory_reserved_bytes(gpu.memory_reserved_bytes);
 }
 
 void RaiseFileLimit() {
@@ -80,6 +51,7 @@ absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(SupervisorOptions
   // First: who holds the sockets is the only supervisor.
   if (auto status = supervisor->Bind(); !status.ok()) return status;
   if (auto status = supervisor->workers_.TakeOver(); !status.ok()) return status;
+  supervisor->BindAddedSockets();
   supervisor->StartAccepting();
   return supervisor;
 }
@@ -87,8 +59,12 @@ absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(SupervisorOptions
 Supervisor::Supervisor(SupervisorOptions options, std::unique_ptr<Loop> loop)
     : options_(std::move(options)),
       loop_(std::move(loop)),
+      sockets_(loop_.get(), kGuestSocketTag,
+               [this](Fd connection, const std::string& name, uid_t uid) {
+                 Admit(std::move(connection), name, uid);
+               }),
       workers_({.folder = options_.worker_folder,
-                .arguments = options_.worker_arguments,
+                .arguments = {},
                 .uids = options_.worker_uids,
                 .message_tag = kWorkerTag,
                 .end_tag = kEndingWorkerTag,
@@ -97,27 +73,34 @@ Supervisor::Supervisor(SupervisorOptions options, std::unique_ptr<Loop> loop)
                 .on_gone = [this](uint32_t worker, pid_t pid) { OnWorkerGone(worker, pid); },
                 .on_released = [this](uint32_t worker) { lost_rows_.erase(worker); }},
                loop_.get()),
-      control_(loop_.get(), kControlListenerTag, kControlTag, [this] { AskForStatistics(); }) {}
+      control_(loop_.get(), kControlListenerTag, kControlTag,
+               [this](uint32_t client, const ControlRequest& request) { OnRequest(client, request); }),
+      run_time_guests_(options_.state_file),
+      started_unix_s_(time(nullptr)),
+      settings_read_unix_s_(started_unix_s_) {
+  workers_.SetArguments(WorkerArguments());
+}
 
-Supervisor::~Supervisor() {
-  for (const Listener& listener : listeners_)
-    if (!listener.path.empty()) unlink(listener.path.c_str());
-  unlink(options_.control_socket.c_str());
+Supervisor::~Supervisor() = default;
+
+std::vector<std::string> Supervisor::WorkerArguments() const {
+  std::vector<std::string> arguments = options_.worker_arguments;
+  arguments.push_back("--verdicts=" + options_.settings.verdicts);
+  return arguments;
 }
 
 absl::Status Supervisor::Bind() {
   std::map<std::string, std::string> sockets = options_.named_sockets;
   sockets.emplace("", options_.socket);
-  for (InheritedSocket& inherited : options_.inherited_sockets) {
+  for (InheritedSocket& inherited : options_.inherited_sockets.guests) {
     sockets.erase(inherited.guest);
-    listeners_.push_back({std::move(inherited.socket), "", inherited.guest});
+    sockets_.Take(inherited.guest, std::move(inherited.socket));
   }
-  for (const auto& [guest, path] : sockets) {
-    auto socket = Listen(path, kGuestSocketMode);
-    if (!socket.ok()) return socket.status();
-    listeners_.push_back({*std::move(socket), path, guest});
-  }
-  return control_.Bind(options_.control_socket);
+  for (const auto& [guest, path] : sockets)
+    if (auto status = sockets_.Bind(guest, path); !status.ok()) return status;
+  if (!options_.inherited_sockets.control.valid()) return control_.Bind(options_.control_socket);
+  control_.Take(std::move(options_.inherited_sockets.control));
+  return absl::OkStatus();
 }
 
 absl::Status Supervisor::CatchSignals() {
@@ -126,6 +109,7 @@ absl::Status Supervisor::CatchSignals() {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGUSR1);
+  sigaddset(&signals, SIGHUP);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   signals_ = Fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_.valid()) return absl::ErrnoToStatus(errno, "signalfd");
@@ -134,8 +118,7 @@ absl::Status Supervisor::CatchSignals() {
 }
 
 void Supervisor::StartAccepting() {
-  for (uint32_t i = 0; i < listeners_.size(); ++i)
-    loop_->Poll(listeners_[i].socket.get(), POLLIN, {kListenerTag, i});
+  sockets_.Start();
   control_.Start();
   if (options_.service_manager.watchdog_interval()) FeedWatchdog();
 }
@@ -169,15 +152,14 @@ absl::Status Supervisor::Run() {
   }
   Log(Severity::kInfo, "stopping; guests lose their device", {{"guests", guests_.busy()}});
   workers_.EndAll();
+  run_time_guests_.RemoveFile();
   return absl::OkStatus();
 }
 
 void Supervisor::Complete(const Completion& completion) {
   switch (completion.tag.kind) {
-    case kListenerTag:
-      if (!completion.more)
-        loop_->Poll(listeners_[completion.tag.index].socket.get(), POLLIN, completion.tag);
-      return OnListener(completion.tag.index);
+    case kGuestSocketTag:
+      return sockets_.Complete(completion);
     case kControlListenerTag:
     case kControlTag:
       return control_.Complete(completion);
@@ -190,8 +172,11 @@ void Supervisor::Complete(const Completion& completion) {
       timer_armed_ = false;
       return RetireGuests();
     case kDrainTag:
-      running_ = false;
+      if (completion.result == -ETIME) running_ = false;
       return;
+    case kAnswerTag:
+      answer_timer_armed_ = false;
+      return AnswerThoseWhoCanBe();
     case kWatchdogTag:
       return FeedWatchdog();
     default:
@@ -202,17 +187,24 @@ void Supervisor::Complete(const Completion& completion) {
 void Supervisor::OnSignal() {
   signalfd_siginfo signal;
   if (read(signals_.get(), &signal, sizeof(signal)) != sizeof(signal)) return;
-  if (signal.ssi_signo == SIGTERM && !draining_) return StartDraining();
+  if (signal.ssi_signo == SIGHUP) {
+    Reload().IgnoreError();  // which is logged
+    return;
+  }
+  if (signal.ssi_signo == SIGTERM && !draining_) return StartDraining(options_.drain);
   leave_workers_ = signal.ssi_signo == SIGUSR1;
   running_ = false;
 }
 
-void Supervisor::StartDraining() {
+void Supervisor::StartDraining(std::chrono::milliseconds most) {
   Log(Severity::kInfo, "no new guests; those that are here have time to leave",
-      {{"guests", guests_.busy()}, {"ms", options_.drain.count()}});
-  draining_ = true;
-  options_.service_manager.Stopping(options_.drain + kReleaseTime);
-  drain_timer_ = TimespecOf(options_.drain);
+      {{"guests", guests_.busy()}, {"ms", most.count()}});
+  if (std::exchange(draining_, true)) {
+    loop_->Cancel({kDrainTag, 0});
+    loop_->Submit(false);  // before the next timer has its tag
+  }
+  options_.service_manager.Stopping(most + kReleaseTime);
+  drain_timer_ = TimespecOf(most);
   loop_->Timeout(&drain_timer_, {kDrainTag, 0});
 }
 
@@ -220,28 +212,12 @@ bool Supervisor::IsDone() const { return !running_ || (draining_ && guests_.busy
 
 // ---- Guests ----
 
-void Supervisor::OnListener(uint32_t index) {
-  const Listener& listener = listeners_[index];
-  for (int i = 0; i < kAcceptsPerTurnMax; ++i) {
-    Fd connection = Accept(listener.socket.get());
-    if (!connection.valid()) return;
-    auto peer = PeerOf(connection.get());
-    if (!peer.ok()) continue;
-    if (!listener.guest.empty()) {
-      Admit(std::move(connection), listener.guest, peer->uid);
-      continue;
-    }
-    auto name = GuestNameOf(*peer);
-    if (name.ok()) Admit(std::move(connection), *name, peer->uid);
-  }
-  // More may wait, and a multishot poll tells of new ones only.
-  loop_->Cancel({kListenerTag, index});
-}
-
 Limits Supervisor::LimitsOf(const std::string& guest_name) const {
-  Limits limits = options_.guest_limits;
-  const auto quota = options_.named_memory_quotas_bytes.find(guest_name);
-  if (quota != options_.named_memory_quotas_bytes.end()) limits[Resource::kVideoMemory] = quota->second;
+  Limits limits = options_.settings.guest_limits;
+  const auto& quotas = options_.settings.named_memory_quotas_bytes;
+  if (const auto quota = quotas.find(guest_name); quota != quotas.end())
+    limits[Resource::kVideoMemory] = quota->second;
+  for (const auto& [resource, limit] : run_time_guests_.Get(guest_name).limits) limits[resource] = limit;
   return limits;
 }
 
@@ -281,9 +257,13 @@ std::optional<UidSheets::Lease> Supervisor::TakeRow(uid_t uid, AttachProcess* at
                {{"name", attach->name()}, {"uid", uid}, {"error", row.status().ToString()}});
     return std::nullopt;
   }
-  attach->set_uid_row_plus_one(row->row() + 1);
-  PutLimits(options_.uid_limits, attach->mutable_uid_limits());
+  PutRow(*row, attach);
   return *std::move(row);
+}
+
+void Supervisor::PutRow(const UidSheets::Lease& row, AttachProcess* attach) const {
+  attach->set_uid_row_plus_one(row.row() + 1);
+  PutLimits(options_.settings.uid_limits, attach->mutable_uid_limits());
 }
 
 std::optional<GuestTable::Key> Supervisor::FindOrMake(const std::string& name) {
@@ -348,11 +328,9 @@ void Supervisor::OnWorkerMessage(uint32_t worker, const FromWorker& message) {
   if (message.has_empty() &&
       guests_.NoteEmpty({worker, message.empty().guest_id()}, message.empty().attached(), Clock::now()))
     return RetireGuests();
-  const auto it = records_.find(worker);
-  if (!message.has_statistics() || it == records_.end()) return;
-  it->second.statistics = message.statistics();
-  it->second.statistics_due = false;
-  AnswerIfComplete();
+  if (!message.has_statistics()) return;
+  statistics_.NoteAnswered(worker, message.statistics());
+  AnswerThoseWhoCanBe();
 }
 
 // The worker of an earlier supervisor: it keeps its guests and gets no others.
@@ -394,59 +372,16 @@ void Supervisor::OnWorkerGone(uint32_t worker, pid_t pid) {
       {{"worker_pid", pid}, {"guests", guests_.RemoveWorker(worker)}});
   KeepRows(worker);
   records_.erase(worker);
-  AnswerIfComplete();
+  statistics_.Remove(worker);
+  AnswerThoseWhoCanBe();
 }
 
 void Supervisor::EndWorker(uint32_t worker) {
   KeepRows(worker);
   records_.erase(worker);
+  statistics_.Remove(worker);
   workers_.End(worker);
-  AnswerIfComplete();
-}
-
-// ---- Statistics ----
-
-void Supervisor::AskForStatistics() {
-  ToWorker message;
-  message.mutable_statistics();
-  for (auto& [worker, record] : records_) record.statistics_due = workers_.Send(worker, message);
-  AnswerIfComplete();
-}
-
-void Supervisor::AnswerIfComplete() {
-  if (!control_.statistics_wanted()) return;
-  for (const auto& [worker, record] : records_)
-    if (record.statistics_due) return;
-  control_.Answer(Sum());
-}
-
-BrokerStatistics Supervisor::Sum() const {
-  BrokerStatistics sum;
-  sum.set_version(kVersion);
-  sum.set_driver(options_.driver);
-  sum.set_driver_version(options_.driver_version);
-  for (const GpuInfo& gpu : options_.gpus) PutGpu(gpu, sum.add_gpus());
-  for (const auto& [worker, record] : records_) {
-    *sum.add_workers() = record.statistics;
-    for (const GuestStatistics& guest : record.statistics.guests()) {
-      sum.set_guests(sum.guests() + 1);
-      sum.set_processes(sum.processes() + guest.processes());
-      sum.set_files(sum.files() + guest.files());
-      sum.set_clients(sum.clients() + guest.clients());
-      sum.set_objects(sum.objects() + guest.objects());
-      sum.set_memory_bytes(sum.memory_bytes() + guest.memory_bytes());
-      sum.set_frames(sum.frames() + guest.opens_total() + guest.ioctls_total());
-      for (const auto& [reason, count] : guest.refusals_total()) sum.set_refusals(sum.refusals() + count);
-    }
-  }
-  PutLimits(options_.guest_limits, sum.mutable_guest_limits());
-  PutLimits(options_.uid_limits, sum.mutable_uid_limits());
-  for (const auto& [uid, used] : uid_sheets_.Sums()) {
-    UidStatistics* statistics = sum.add_uids();
-    statistics->set_uid(uid);
-    for (uint64_t one : used.values()) statistics->add_used(one);
-  }
-  return sum;
+  AnswerThoseWhoCanBe();
 }
 
 }  // namespace nvshim::broker

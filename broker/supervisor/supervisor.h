@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -22,31 +23,49 @@
 #include "broker/io/fd.h"
 #include "broker/io/loop.h"
 #include "broker/supervisor/control_server.h"
+#include "broker/supervisor/guest_sockets.h"
 #include "broker/supervisor/guest_table.h"
+#include "broker/supervisor/run_time_guests.h"
 #include "broker/supervisor/service_manager.h"
+#include "broker/supervisor/statistics_book.h"
 #include "broker/supervisor/uid_sheets.h"
 #include "broker/supervisor/workers.h"
 #include "proto/control.pb.h"
 
 namespace nvshim::broker {
 
-struct SupervisorOptions {
-  std::string socket;                                // guests by uid and cgroup
-  std::map<std::string, std::string> named_sockets;  // guest name -> socket path
-  std::vector<InheritedSocket> inherited_sockets;    // instead of those above that are for the same guests
-  std::string control_socket;
-  std::string worker_folder;                                  // of the workers' sockets
+// What may change while guests run.
+struct LiveSettings {
   Limits guest_limits = DefaultLimits();                      // of each guest
   std::map<std::string, uint64_t> named_memory_quotas_bytes;  // of video memory, by guest name, instead
   Limits uid_limits = NoLimits();                             // of all guests of a user together
+  std::string verdicts;                                       // the policy: Verdicts::Encode
+  std::vector<std::string> config_files;                      // that were read
+};
+
+// What reading the settings again has come to.
+struct Reloaded {
+  LiveSettings settings;
+  std::vector<std::string> from_next_start;  // names of settings that have changed as well
+};
+
+struct SupervisorOptions {
+  std::string socket;                                // guests by uid and cgroup
+  std::map<std::string, std::string> named_sockets;  // guest name -> socket path
+  InheritedSockets inherited_sockets;                // instead of those of the same purpose
+  std::string control_socket;
+  std::string worker_folder;  // of the workers' sockets
+  std::string state_file;     // what operators have said at run time
+  LiveSettings settings;
+  std::function<absl::StatusOr<Reloaded>()> reload;
   uint32_t guests_per_worker = 1;
   std::chrono::milliseconds guest_linger{10'000};  // an empty guest's worker is kept that long
   std::chrono::milliseconds drain{5'000};          // guests have that long to leave after SIGTERM
-  std::vector<std::string> worker_arguments;
-  std::optional<UidRange> worker_uids;  // each worker runs under a user id of its own out of these
-  std::string driver;                   // for statistics
-  std::string driver_version;           // for statistics
-  std::vector<GpuInfo> gpus;            // for statistics
+  std::vector<std::string> worker_arguments;       // beside the policy
+  std::optional<UidRange> worker_uids;             // each worker runs under a user id of its own out of these
+  std::string driver;
+  std::string driver_version;
+  std::vector<GpuInfo> gpus;
   ServiceManager service_manager;
 };
 
@@ -59,19 +78,36 @@ class Supervisor {
 
   // Serves until a signal ends it. SIGINT ends the workers as well; SIGTERM the same, once all guests have
   // left or their time is up, or when it comes again; SIGUSR1 leaves the workers to the next supervisor.
+  // SIGHUP reads the settings again.
   absl::Status Run();
 
  private:
-  struct Listener {
-    Fd socket;
-    std::string path;   // empty: made by somebody else
-    std::string guest;  // name of the guest; empty: by the peer
+  // Kinds of the loop's tags.
+  enum TagKind : uint8_t {
+    kGuestSocketTag,
+    kControlListenerTag,
+    kControlTag,
+    kSignalTag,
+    kWorkerTag,
+    kEndingWorkerTag,
+    kTimerTag,
+    kDrainTag,
+    kAnswerTag,
+    kWatchdogTag
   };
+
   struct WorkerRecord {
     uint32_t guests = 0;
     bool takes_guests = false;  // started by this supervisor, and so with its options
-    bool statistics_due = false;
-    WorkerStatistics statistics;
+  };
+  // A client of the control socket that is answered when all workers have said that they live: what they were
+  // told before, they have done by then.
+  struct Waiting {
+    uint32_t client;
+    ControlReply reply;
+    bool wants_statistics;
+    StatisticsBook::Questions questions;
+    std::chrono::steady_clock::time_point until;
   };
 
   Supervisor(SupervisorOptions options, std::unique_ptr<Loop> loop);
@@ -82,12 +118,12 @@ class Supervisor {
   void TellStatus();
   void Complete(const Completion& completion);
   void OnSignal();
-  void StartDraining();
+  void StartDraining(std::chrono::milliseconds most);
   bool IsDone() const;
-  void OnListener(uint32_t index);
   Limits LimitsOf(const std::string& guest_name) const;
   void Admit(Fd connection, const std::string& name, uid_t uid);
   std::optional<UidSheets::Lease> TakeRow(uid_t uid, AttachProcess* attach);
+  void PutRow(const UidSheets::Lease& row, AttachProcess* attach) const;
   std::optional<GuestTable::Key> FindOrMake(const std::string& name);
   std::optional<uint32_t> WorkerWithRoom(const std::string& guest_name);
   void OnWorkerMessage(uint32_t worker, const FromWorker& message);
@@ -98,18 +134,41 @@ class Supervisor {
   void EndWorker(uint32_t worker);
   void RetireGuests();
   void Retire(GuestTable::Key guest);
-  void AskForStatistics();
-  void AnswerIfComplete();
-  BrokerStatistics Sum() const;
+
+  // supervisor_control.cc
+  void BindAddedSockets();
+  void OnRequest(uint32_t client, const ControlRequest& request);
+  absl::StatusOr<ControlReply> Do(const ControlRequest& request);
+  absl::StatusOr<ControlReply> Do(const DrainRequest& request);
+  absl::StatusOr<ControlReply> Do(const AddGuestRequest& request);
+  absl::StatusOr<ControlReply> Do(const LimitGuestRequest& request);
+  absl::StatusOr<ControlReply> Do(const KillGuestRequest& request);
+  absl::StatusOr<ControlReply> Do(const RemoveGuestRequest& request);
+  absl::StatusOr<std::string> NameOf(const std::string& name_or_number) const;
+  absl::StatusOr<std::vector<std::string>> Reload();
+  std::vector<std::string> WorkerArguments() const;
+  void ApplyLimits(GuestTable::Key guest);
+  void ApplyUidLimits();
+  void ApplyPolicy();
+  void Kill(GuestTable::Key guest);
+  BrokerInfo Info() const;
+  void AnswerLater(uint32_t client, ControlReply reply, bool wants_statistics);
+  void AnswerThoseWhoCanBe();
+  BrokerStatistics Statistics() const;
 
   SupervisorOptions options_;
   std::unique_ptr<Loop> loop_;
-  std::vector<Listener> listeners_;
+  GuestSockets sockets_;
   Fd signals_;
   Workers workers_;
   ControlServer control_;
+  RunTimeGuests run_time_guests_;
   GuestTable guests_;
   std::map<uint32_t, WorkerRecord> records_;  // by worker
+  StatisticsBook statistics_;
+  std::vector<Waiting> waiting_;
+  bool answer_timer_armed_ = false;
+  __kernel_timespec answer_timer_{};
   UidSheets uid_sheets_;
   std::map<GuestTable::Key, std::map<uid_t, UidSheets::Lease>> rows_;  // of the uids that its processes have
   std::map<uint32_t, std::vector<UidSheets::Lease>> lost_rows_;        // of workers that are about to be gone
@@ -121,6 +180,8 @@ class Supervisor {
   bool draining_ = false;  // takes no new guests, and ends with the last one
   __kernel_timespec drain_timer_{};
   bool leave_workers_ = false;
+  int64_t started_unix_s_;
+  int64_t settings_read_unix_s_;
 };
 
 }  // namespace nvshim::broker

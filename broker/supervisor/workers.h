@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -45,6 +46,9 @@ class Workers {
   // Finds the workers of an earlier supervisor and waits, for a bounded time, until each has said hello; one
   // that is slower is heard later. The error says what is wrong with the folder.
   absl::Status TakeOver();
+
+  // Of workers that are started from now on.
+  void SetArguments(std::vector<std::string> arguments) { options_.arguments = std::move(arguments); }
 
   // Starts a worker; its number, which is never that of another. The error says why there is none.
   absl::StatusOr<uint32_t> Start();

@@ -9,7 +9,8 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-UNITS = ["gpu-broker.service", "gpu-broker-exporter.service", "gpu-broker.socket", "gpu-broker-guest@.socket"]
+UNITS = ["gpu-broker.service", "gpu-broker-exporter.service", "gpu-broker.socket", "gpu-broker-control.socket",
+         "gpu-broker-guest@.socket"]
 EXPOSURE_MAX = 20  # in tenths
 
 
@@ -28,7 +29,7 @@ def main():
             with open(os.path.join(HERE, name), encoding="utf-8") as file:
                 text = file.read()
             # The programs need not be installed.
-            text = re.sub("^ExecStart=/usr/sbin/gpu-broker.*$", "ExecStart=/bin/true", text, flags=re.MULTILINE)
+            text = re.sub("^(Exec[A-Z][a-z]+)=/usr/s?bin/gpu-broker.*$", r"\1=/bin/true", text, flags=re.MULTILINE)
             with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                 file.write(text)
         # A template is looked at as one of its instances.

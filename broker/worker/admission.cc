@@ -20,7 +20,9 @@ namespace {
 
 // The largest Hello: a version and a name.
 constexpr size_t kHelloSizeBytesMax = 256;
-constexpr size_t kSupervisorMessageSizeBytesMax = 4096;
+// The largest is a policy, with a letter for each of the few hundred specs of a table, or an AttachProcess
+// with the name of a long control group.
+constexpr size_t kSupervisorMessageSizeBytesMax = 8192;
 
 // How often the driver is asked whether mappings that a guest has left behind, in a process that the broker
 // does not know, are gone. Nobody waits for it.
@@ -111,6 +113,9 @@ bool Worker::ReadSupervisor() {
     if (message.has_attach() && fds[0].valid())
       Attach(message.attach(), std::move(fds[0]), std::move(fds[1]));
     if (message.has_join()) AddUid(message.join(), std::move(fds[0]));
+    if (message.has_limits()) ChangeLimits(message.limits());
+    if (message.has_policy()) ChangePolicy(message.policy());
+    if (message.has_kill()) Kill(static_cast<GuestId>(message.kill().guest_id()));
     if (message.has_statistics()) ReportStatistics();
     if (message.has_remove()) {
       const auto guest = static_cast<GuestId>(message.remove().guest_id());
@@ -185,7 +190,7 @@ void Worker::Attach(const AttachProcess& attach, Fd connection, Fd sheet) {
 void Worker::AddUid(const AttachProcess& attach, Fd sheet) {
   const auto guest = guests_.find(static_cast<GuestId>(attach.guest_id()));
   if (guest == guests_.end()) return;  // it left meanwhile
-  guest->second.uids.insert(attach.uid());
+  const bool is_new = guest->second.uids.insert(attach.uid()).second;
   std::shared_ptr<UidLevel> level = std::make_shared<NoLevel>();
   if (auto mapped = UidSheet::Map(std::move(sheet)); !mapped.ok())
     LogOfGuest(guest->second.name, Severity::kError, "processes of a user are turned away",
@@ -194,6 +199,32 @@ void Worker::AddUid(const AttachProcess& attach, Fd sheet) {
     level = std::make_shared<UidRow>(*std::move(mapped), attach.uid_row_plus_one() - 1,
                                      LimitsIn(attach.uid_limits(), NoLimits()));
   Step(UidAdded{static_cast<GuestId>(attach.guest_id()), attach.uid(), std::move(level)});
+  if (!is_new) RenewRates(guest->first);
+}
+
+void Worker::ChangeLimits(const SetLimits& limits) {
+  const auto guest = static_cast<GuestId>(limits.guest_id());
+  Step(LimitsChanged{guest, LimitsIn(limits.limits(), DefaultLimits())});
+  RenewRates(guest);
+}
+
+void Worker::ChangePolicy(const SetPolicy& policy) {
+  auto verdicts = Verdicts::Decode(*table_, policy.verdicts());
+  if (!verdicts)
+    return Log(Severity::kError,
+               "the policy is not for the tables of this worker, which an earlier version has "
+               "started: its guests keep theirs");
+  Step(PolicyChanged{*std::move(verdicts)});
+}
+
+// For a worker that has other guests as well; else the supervisor ends the worker.
+void Worker::Kill(GuestId guest) {
+  std::vector<uint32_t> indices;
+  for (const auto& [index, connection] : connections_)
+    if (connection.guest == guest) indices.push_back(index);
+  for (uint32_t index : indices) Drop(index);
+  for (FileId file : placeholders_.FilesOf(guest)) Step(FileHungUp{guest, file});
+  ReportIfEmpty(guest);
 }
 
 // A guest says Hello on its channel, once; anything later means that it is gone or confused.
@@ -306,6 +337,7 @@ void Worker::ReportStatistics() {
     const uint64_t quota_bytes = view.limits[Resource::kVideoMemory];
     guest->set_memory_quota_bytes(quota_bytes == kNoLimit ? 0 : quota_bytes);
     for (uint64_t used : view.used.values()) guest->add_used(used);
+    if (view.limits != DefaultLimits()) PutLimits(view.limits, guest->mutable_limits());
     if (view.refused != Amounts())
       for (uint64_t refused : view.refused.values()) guest->add_refused_total(refused);
     guest->set_opens_total(view.counters.opens);

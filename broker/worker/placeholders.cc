@@ -73,6 +73,13 @@ void Placeholders::Signal(GuestId guest, FileId file) {
   if (ioctl(socket, SIOCOUTQ, &unread) == 0 && unread == 0) Send(socket, kSignal);
 }
 
+std::vector<FileId> Placeholders::FilesOf(GuestId guest) const {
+  std::vector<FileId> files;
+  for (const auto& [index, entry] : entries_)
+    if (entry.guest == guest) files.push_back(entry.file);
+  return files;
+}
+
 void Placeholders::Drain(GuestId guest, FileId file, const OnClaim& on_claim, const OnHangUp& on_hang_up) {
   const auto it = index_of_.find(KeyOf(guest, file));
   if (it == index_of_.end()) return;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
@@ -30,6 +31,8 @@ class Placeholders {
   // Makes the guest's end readable, if it is not: one message at most waits there. Does not block; what
   // cannot be sent is no loss, the guest is not reading.
   void Signal(GuestId guest, FileId file);
+
+  std::vector<FileId> FilesOf(GuestId guest) const;
 
   using OnClaim = std::function<void(GuestId, FileId, uint32_t process_untrusted)>;
   using OnHangUp = std::function<void(GuestId, FileId)>;

@@ -82,6 +82,7 @@ Worker::Worker(WorkerOptions options, std::unique_ptr<Loop> loop,
       add_driver_statistics_(std::move(options.add_driver_statistics)),
       blocking_calls_(std::move(blocking_calls)),
       loop_(std::move(loop)),
+      table_(table),
       core_(table, std::move(verdicts), MinorsOf(driver_->info())),
       placeholders_(loop_.get(), kPlaceholderTag) {
   if (listener_.valid()) loop_->Poll(listener_.get(), POLLIN, {kListenerTag, 0});
@@ -113,6 +114,20 @@ void Worker::Run() {
     const auto now = Clock::now();
     if (quiet_since == Clock::time_point{}) quiet_since = now;
     if (polled_.empty() || guest_shares_cpu_ || now - quiet_since >= kSpinTime) Sleep();
+  }
+}
+
+// Its frames are served by a rate that has changed, and those that wait are as well.
+void Worker::RenewRates(GuestId guest) {
+  const uint64_t now_ns = NowNs();
+  for (auto& [index, connection] : connections_) {
+    if (connection.guest != guest || connection.port == nullptr) continue;
+    ProcessPort& port = *connection.port;
+    port.rated |= core_.HasFrameRate(guest, port.process);  // for good: frames may still wait
+    for (uint64_t late = port.late_lanes; late != 0; late &= late - 1)
+      port.due_ns[static_cast<size_t>(std::countr_zero(late))] =
+          core_.NextFrameNs(guest, port.process, now_ns);
+    if (port.late_timer) loop_->Cancel({kLateTag, index});  // it ends at once, and the lanes are looked at
   }
 }
 

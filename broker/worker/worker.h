@@ -94,6 +94,10 @@ class Worker {
   void SayHello();
   void Attach(const AttachProcess& attach, Fd connection, Fd sheet);
   void AddUid(const AttachProcess& attach, Fd sheet);
+  void ChangeLimits(const SetLimits& limits);
+  void ChangePolicy(const SetPolicy& policy);
+  void Kill(GuestId guest);
+  void RenewRates(GuestId guest);
   void OnChannel(uint32_t index);
   void Greet(uint32_t index, Connection& connection);
   bool Admit(uint32_t index, Connection& connection);
@@ -137,6 +141,7 @@ class Worker {
   std::function<void(WorkerStatistics*)> add_driver_statistics_;
   std::unique_ptr<BlockingCalls> blocking_calls_;  // after the driver that it uses
   std::unique_ptr<Loop> loop_;
+  const abi::Table* table_;
   Core core_;
   Placeholders placeholders_;
   absl::flat_hash_map<GuestId, GuestRecord> guests_;

@@ -45,6 +45,8 @@ def death_test(name):
         data = [
             "guests.py",
             "supervisors.py",
+            "taker.py",
+            "takers.py",
             name + ".py",
             ":guest",
             "//testing/e2e/victims:caller",

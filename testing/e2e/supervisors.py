@@ -13,12 +13,13 @@ started = []  # so that none is left behind
 
 class Supervisor:
     """A gpu-broker with a simulated GPU, in a folder where its sockets are, and one more socket for each of `names`. It and
-    its workers log into a file beside the folder."""
+    its workers log into a file beside the folder. `config` is a configuration file; None: it reads none."""
 
-    def __init__(self, folder, names, *flags):
+    def __init__(self, folder, names, *flags, config=None):
         self.folder = folder
         self.names = names
         self.flags = flags
+        self.config = "--no-config" if config is None else f"--config={config}"
         self.log_path = folder + ".log"
         with open(self.log_path, "wb"):
             pass  # empty
@@ -33,7 +34,7 @@ class Supervisor:
         ready, writer = os.pipe()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [guests.BROKER, "--no-config", "--driver=sim", "--sim-gpu=h100", f"--socket={guests.SOCKET}",
+                [guests.BROKER, self.config, "--driver=sim", "--sim-gpu=h100", f"--socket={guests.SOCKET}",
                  f"--ready-fd={writer}", *(f"--guest-socket={name}={self.socket_of(name)}" for name in self.names), *self.flags],
                 stdin=subprocess.DEVNULL, stderr=log, pass_fds=[writer])
         started.append(self)

@@ -33,6 +33,8 @@ cat >/run/units/gpu-broker.service.d/test.conf <<'UNIT'
 [Service]
 ExecStart=
 ExecStart=/run/test/bin/gpu-broker --driver=sim --sim-gpu=h100 --drain-ms=600000
+ExecReload=
+ExecReload=/run/test/bin/gpu-brokerctl reload
 # Short enough to wait for, long enough for a busy machine.
 WatchdogSec=5s
 # A process that is stopped takes no SIGABRT, as a stuck one would.

@@ -2,13 +2,20 @@
 
 1. The socket starts the broker for the first guest: an ordinary user of the group gpu-broker-guests runs nvidia-smi.
 2. Another user is told that it may not.
-3. Who connects at the socket of gpu-broker-guest@a.socket is guest a.
-4. `systemctl restart`, SIGKILL and a supervisor that hangs until the watchdog bites change the supervisor and nothing else:
+3. Operators are root and the group gpu-broker-admin; another user is told so. A socket of a guest that they add is for those
+   who may be guests.
+4. `systemctl reload` applies what the settings say to a guest that runs, or fails with the place of the mistake and changes
+   nothing.
+5. Who connects at the socket of gpu-broker-guest@a.socket is guest a.
+6. `systemctl restart`, SIGKILL and a supervisor that hangs until the watchdog bites change the supervisor and nothing else:
    copies go on, workers stay, and who connects meanwhile is served by the next one.
-5. `systemctl stop` waits until guests have left, and leaves no process."""
+7. `systemctl stop` waits until guests have left, and leaves no process."""
 
+import grp
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -21,6 +28,8 @@ HERE = "/run/test"
 SERVICE = "gpu-broker.service"
 OF_GROUP, OTHER = 65533, 65534  # users that are nobody's
 NAMED_SOCKET = "/run/gpu-broker/guests/a.sock"
+LATE_SOCKET = "/run/gpu-broker/guests/late.sock"
+DROP_IN = "/etc/gpu-broker/config.toml.d/site.toml"
 
 
 def systemctl(*arguments):
@@ -31,9 +40,8 @@ def of_service(name):
     return systemctl("show", "--value", f"--property={name}", SERVICE)
 
 
-def group_id():
-    with open("/etc/group", encoding="utf-8") as file:
-        return next(line.split(":")[2] for line in file if line.startswith("gpu-broker-guests:"))
+def group_id(name="gpu-broker-guests"):
+    return grp.getgrnam(name).gr_gid
 
 
 def as_user(uid, groups, *command, socket=guests.SOCKET):
@@ -77,6 +85,48 @@ def first_guest():
         guests.fail(f"nvidia-smi of another user ends with {refused.returncode}: {refused.stderr}")
 
 
+def asks(groups):
+    """Another user asks the broker, as a member of `groups`."""
+    return subprocess.run(["setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", *groups, guests.BROKERCTL, "guests", "list"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+
+
+def operators():
+    admin = asks([f"--groups={group_id('gpu-broker-admin')}"])
+    if admin.returncode != 0 or "NUMBER" not in admin.stdout:
+        guests.fail(f"a user of the group gpu-broker-admin is told '{admin.stderr}'")
+    other = asks(["--clear-groups"])
+    if other.returncode != 1 or "users of the group gpu-broker-admin" not in other.stderr:
+        guests.fail(f"a user who may not ask is told '{other.stderr}'")
+    guests.ctl("guests", "add", "late")
+    made = os.stat(LATE_SOCKET)
+    if made.st_gid != group_id() or stat.S_IMODE(made.st_mode) != 0o660:
+        guests.fail(f"the socket of a guest that was added is {made}")
+    guest = caller(LATE_SOCKET)
+    if by_name()["late"]["processes"] != 1:
+        guests.fail(f"a process of the guest that was added is not its: {by_name()}")
+    guest.finish()
+    guests.ctl("guests", "remove", "late", "--force")
+
+
+def reload():
+    limit_of = lambda: by_name()["a"]["limits"]["objects"]["limit"]  # noqa: E731
+    os.makedirs(os.path.dirname(DROP_IN), exist_ok=True)
+    for text, limit in (('limit = "objects=4711"', 4711), ('limit = "objects=x"', 4711), ("", 131072)):
+        with open(DROP_IN, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(DROP_IN, 0o644)
+        status = subprocess.run(["systemctl", "reload", SERVICE], check=False).returncode
+        if (status == 0) != (text != 'limit = "objects=x"') or of_service("ActiveState") != "active":
+            guests.fail(f"systemctl reload of '{text}' ends with {status}, the service is {of_service('ActiveState')}")
+        if limit_of() != limit:
+            guests.fail(f"after a reload of '{text}' a guest may have {limit_of()} objects")
+    shutil.rmtree(os.path.dirname(os.path.dirname(DROP_IN)))
+    with open("/run/test/log", encoding="utf-8") as log:
+        if f"{DROP_IN}:1: " not in log.read():
+            guests.fail("the log does not say where the mistake was")
+
+
 def disturb(what, copier, disturbance):
     """A disturbance of the supervisor that nobody else may notice."""
     before, old = by_name(), of_service("MainPID")
@@ -118,6 +168,8 @@ def main():
     staying = caller(NAMED_SOCKET)
     if "a" not in by_name():
         guests.fail(f"the guest of gpu-broker-guest@a.socket is none of {list(by_name())}")
+    operators()
+    reload()
     disturb("restart", copier, lambda _: systemctl("restart", SERVICE))
     disturb("SIGKILL", copier, lambda supervisor: os.kill(supervisor, signal.SIGKILL))
     disturb("the watchdog", copier, bite)

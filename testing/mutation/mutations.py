@@ -161,6 +161,11 @@ MUTATIONS = [
     ("broker/core/core_ioctl.cc", "  actions->push_back(NoteRefusal{id, refusal});\n", "", "refusals that no log tells of"),
     # ---- broker/core: limits, answers
     ("broker/core/ledger.h", "used > limit || amount > limit - used || !RaiseUid", "!RaiseUid", "more than its limit"),
+    ("broker/core/ledger.h", "used > limit || amount > limit - used", "amount > limit - used",
+     "all there is, once a limit is lowered below what it holds"),
+    ("broker/core/ledger.h", "    limits_ = limits;\n", "", "what it might have before its limits were lowered"),
+    ("broker/core/core.cc", "{ verdicts_ = std::move(event.verdicts); }", "{ (void)event; }",
+     "calls that a policy denies since it was changed"),
     ("broker/core/ledger.h", "|| !RaiseUid(resource, amount))", "|| (RaiseUid(resource, amount), false))",
      "more than its user may have"),
     ("broker/core/ledger.h", "std::exchange(account_, nullptr)->Change(resource_, amount_, 0);", "account_ = nullptr;",

@@ -70,7 +70,8 @@ History::History(const abi::Table& table, Verdicts verdicts)
   }
   for (uint32_t number = 1; number <= kGuests; ++number) {
     const GuestId guest{number};
-    Step(guest, GuestAdded{guest, LimitsOf(guest)});
+    limits_[guest] = LimitsOf(guest);
+    Step(guest, GuestAdded{guest, limits_[guest]});
     for (const auto& [uid, sheet] : sheets_)
       Step(guest, UidAdded{guest, uid, std::make_shared<UidRow>(sheet, number - 1, UidLimits())});
   }
@@ -87,7 +88,10 @@ void History::RunStep(Random& random) {
   const GuestId guest{1 + random.Below(kGuests)};
   const uint32_t kind = random.Below(40);
   if (kind < 2) return Attach(guest);
-  if (kind == 2) return random.OneIn(8) ? Die(guest) : void();
+  if (kind == 2) {
+    const uint32_t rare = random.Below(16);
+    return rare < 2 ? Die(guest) : rare == 2 ? ChangeLimits(guest) : rare < 5 ? ChangePolicy(guest) : void();
+  }
   if (kind < 4) return RequestOpen(guest);
   if (kind < 21) return RequestIoctl(guest);
   if (kind < 37) return AnswerOne();
@@ -198,6 +202,7 @@ void History::Request(const CallToken& token, Awaited awaited, Event event) {
   const bool busy = awaited_.contains(KeyOf(token));
   const size_t actions_before = transcript_.text().size();
   awaited.sequence = sequence_;
+  awaited.is_allowed = allows_;
   if (!busy) awaited_[KeyOf(token)] = std::move(awaited);
   Step(token.guest, std::move(event));
   if (busy) Expect(transcript_.text().size() == actions_before, "a second call on a lane");
@@ -249,6 +254,25 @@ void History::Stray(GuestId guest) {
   Step(guest, FileHungUp{guest, FileId{random_->Below(0x4000)}});
 }
 
+// Less than before, more, or what it was at first: of each kind by itself.
+void History::ChangeLimits(GuestId guest) {
+  Limits limits = LimitsOf(guest);
+  for (size_t i = 0; i < kResourceCount; ++i) {
+    uint64_t& limit = limits[static_cast<Resource>(i)];
+    if (limit == kNoLimit) continue;
+    const uint32_t choice = random_->Below(3);
+    limit = choice == 0 ? limit / 2 : choice == 1 ? limit * 2 : limit;
+  }
+  limits_[guest] = limits;
+  Step(guest, LimitsChanged{guest, limits});
+}
+
+// For a while nothing passes, and what was asked before that goes on.
+void History::ChangePolicy(GuestId guest) {
+  allows_ = !allows_ || !random_->OneIn(4);
+  Step(guest, PolicyChanged{allows_ ? verdicts_ : Verdicts(table_)});
+}
+
 // ---- The driver ----
 
 void History::AnswerOne() {
@@ -281,6 +305,8 @@ void History::Do(DriverOpen& one) {
 
 void History::Do(DriverIoctl& one) {
   Expect(one.token.guest == guest_, "a call for another guest");
+  const auto awaited = awaited_.find(KeyOf(one.token));
+  Expect(awaited != awaited_.end() && awaited->second.is_allowed, "a call that the policy denies");
   const std::string problem = driver_.Foreign(guest_, one.file, one.call);
   Expect(problem.empty(), problem);
   driver_queue_.push_back(std::move(one));
@@ -377,9 +403,12 @@ void History::CheckCounts() {
     Expect(counts.objects == held[Resource::kObjects], "the objects are not the driver's");
     for (size_t i = 0; i < kResourceCount; ++i) {
       const auto resource = static_cast<Resource>(i);
-      const uint64_t limit = LimitsOf(guest)[resource];
+      const uint64_t limit = limits_[guest][resource];
       const uint64_t over = InfoOf(resource).reason == Reason::kOverQuota ? kRoundingBytesMax : 0;
-      Expect(limit == kNoLimit || counts.used[resource] <= limit + over, "beyond the limit of a guest");
+      uint64_t& most = most_[guest][resource];
+      const uint64_t bound = std::max(limit, most);
+      Expect(limit == kNoLimit || counts.used[resource] <= bound + over, "beyond the limit of a guest");
+      most = limit == kNoLimit ? counts.used[resource] : std::min(bound, counts.used[resource]);
       sum[resource] += counts.used[resource];
     }
   }

@@ -70,7 +70,8 @@ class History {
     uint32_t sequence = 0;
     FileId file = FileId::kNone;
     DeviceClass device_class = DeviceClass::kCtl;
-    DriverCall asked;  // as the guest sent it
+    DriverCall asked;        // as the guest sent it
+    bool is_allowed = true;  // the policy was in force that lets calls pass
   };
 
   void Expect(bool holds, std::string_view law);
@@ -92,6 +93,8 @@ class History {
   void Claim(GuestId guest);
   void Signal(GuestId guest);
   void Stray(GuestId guest);
+  void ChangeLimits(GuestId guest);
+  void ChangePolicy(GuestId guest);
   void AnswerOne();
 
   void Do(DriverOpen& one);
@@ -111,10 +114,14 @@ class History {
   const abi::Table& table_;
   const Verdicts verdicts_;
   const CallLaws laws_;
+  bool allows_ = true;  // the policy is `verdicts_`, or nothing passes
   Core core_;
   ModelDriver driver_;
   std::map<uint32_t, std::shared_ptr<UidSheet>> sheets_;  // by uid
-  Random* random_ = nullptr;                              // of the step
+  std::map<GuestId, Limits> limits_;
+  // What a guest holds beyond a limit that was lowered, it has held before.
+  std::map<GuestId, Amounts> most_;
+  Random* random_ = nullptr;  // of the step
   std::string problem_;
   GuestId guest_{};
   std::vector<Event> events_;
