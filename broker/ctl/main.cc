@@ -17,6 +17,8 @@ namespace {
 
 constexpr void (*kSubcommands[])(CLI::App& app, Common* common) = {
     AddStats,
+    AddCdi,
+    AddSeccomp,
 };
 
 constexpr void (*kBuiltInSubcommands[])(CLI::App& app, AskedCommand* asked) = {

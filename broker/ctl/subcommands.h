@@ -18,6 +18,8 @@ struct Common {
 };
 
 void AddStats(CLI::App& app, Common* common);
+void AddCdi(CLI::App& app, Common* common);
+void AddSeccomp(CLI::App& app, Common* common);
 
 }  // namespace nvshim::broker::ctl
 
