@@ -1,7 +1,8 @@
 #!/bin/bash
 # The part of containers_test.sh inside of its namespaces. Laws, for root's containers and for those of an ordinary user:
 #
-# 1. With a device of `gpu-brokerctl cdi` nvidia-smi in a container sees the simulated GPU, and there is no device file.
+# 1. With a device of `gpu-brokerctl cdi` nvidia-smi in a container sees the simulated GPU, and there is no device file. What the
+#    image has in LD_PRELOAD does not count.
 # 2. Who has the device of a named guest is that guest.
 # 3. Under the profile of `gpu-brokerctl seccomp` NVIDIA's ioctls fail with EPERM on any file; others reach the file, as all
 #    do under the engine's own profile.
@@ -54,7 +55,7 @@ chmod a+r /run/seccomp.json /run/cdi/gpu-broker.json
 cat >/run/in_container <<PODMAN
 #!/bin/bash
 # usage: in_container [OPTION]... IMAGE COMMAND...
-exec podman --storage-driver vfs --cgroup-manager cgroupfs \${PODMAN_OPTIONS:-} run --rm --quiet --cgroups=disabled \\
+exec podman --storage-driver overlay --cgroup-manager cgroupfs \${PODMAN_OPTIONS:-} run --rm --quiet --cgroups=disabled \\
   --network none --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 -v "$files/clients:/clients:ro" \\
   -e LD_LIBRARY_PATH=/clients/lib -e NVSHIM_LOG=1 "\$@"
 PODMAN
@@ -77,12 +78,14 @@ check() {
     "$("$@" --device nvshim.dev/gpu=default "${confined[@]}" nvshim-test /clients/bin/nvidia-smi -L)" "NVIDIA H100"
   [[ -z $("$@" --device nvshim.dev/gpu=default nvshim-test find /dev -name 'nvidia*') ]] ||
     fail "a container of $who has device files"
+  expect "LD_PRELOAD in a container of $who" "$("$@" --device nvshim.dev/gpu=default nvshim-test printenv LD_PRELOAD)" \
+    "$files/libnvshim.so"
   expect "ioctls under the profile" "$("$@" "${confined[@]}" nvshim-test "${ioctls[@]}")" "$eperm $eperm $eperm $enotty"
   expect "ioctls without it" "$("$@" nvshim-test "${ioctls[@]}")" "$enotty $enotty $enotty $enotty"
 }
 
 export PODMAN_OPTIONS="--root $folder/images --runroot $folder/run"
-podman --storage-driver vfs $PODMAN_OPTIONS import --quiet "$files"/debian-*.tar.gz nvshim-test >/dev/null
+podman --storage-driver overlay $PODMAN_OPTIONS import --quiet --change ENV=LD_PRELOAD=/of/the/image.so "$files"/debian-*.tar.gz nvshim-test >/dev/null
 said=$(/run/in_container nvshim-test true 2>&1) || skip "podman cannot run a container here: $said"
 check root /run/in_container
 expect "the device of a named guest" \
@@ -101,7 +104,7 @@ as_user() {
   (cd "$folder/home" && exec setpriv --reuid=nvshim-test --regid=nvshim-test --init-groups --reset-env \
     env PATH="$PATH" XDG_RUNTIME_DIR="/run/user/$(id --user nvshim-test)" "$@")
 }
-if ! said=$(as_user podman --storage-driver vfs import --quiet "$files"/debian-*.tar.gz nvshim-test 2>&1) ||
+if ! said=$(as_user podman --storage-driver overlay import --quiet --change ENV=LD_PRELOAD=/of/the/image.so "$files"/debian-*.tar.gz nvshim-test 2>&1) ||
   ! said=$(as_user /run/in_container nvshim-test true 2>&1); then
   echo "containers of an ordinary user cannot be run here, and were not: $said"
 else
