@@ -22,6 +22,8 @@ void AddGuests(CLI::App& app, Common* common);
 void AddInfo(CLI::App& app, Common* common);
 void AddReload(CLI::App& app, Common* common);
 void AddDrain(CLI::App& app, Common* common);
+void AddCdi(CLI::App& app, Common* common);
+void AddSeccomp(CLI::App& app, Common* common);
 
 }  // namespace nvshim::broker::ctl
 
