@@ -17,6 +17,7 @@ namespace {
 
 constexpr void (*kSubcommands[])(CLI::App& app, Common* common) = {
     AddStats,
+    AddTop,
 };
 
 constexpr void (*kBuiltInSubcommands[])(CLI::App& app, AskedCommand* asked) = {

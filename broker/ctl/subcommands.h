@@ -15,9 +15,11 @@ namespace nvshim::broker::ctl {
 struct Common {
   std::string socket = kDefaultSocket;  // the guests'; the control socket lies beside it
   AskedCommand asked;
+  bool once = false;  // of `top`
 };
 
 void AddStats(CLI::App& app, Common* common);
+void AddTop(CLI::App& app, Common* common);
 
 }  // namespace nvshim::broker::ctl
 
