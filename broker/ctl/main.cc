@@ -18,6 +18,7 @@ namespace {
 constexpr void (*kSubcommands[])(CLI::App& app, Common* common) = {
     AddStats,
     AddTop,
+    AddDoctor,
 };
 
 constexpr void (*kBuiltInSubcommands[])(CLI::App& app, AskedCommand* asked) = {
