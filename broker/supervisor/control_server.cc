@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "broker/io/socket.h"
+#include "broker/supervisor/control_reply.h"
 
 namespace nvshim::broker {
 namespace {
@@ -75,9 +76,8 @@ bool ControlServer::statistics_wanted() const {
 void ControlServer::Answer(const BrokerStatistics& statistics) {
   ControlReply reply;
   *reply.mutable_statistics() = statistics;
-  const std::string bytes = reply.SerializeAsString();
   for (auto& [index, client] : clients_)
-    if (std::exchange(client.waits, false)) Send(client.socket.get(), bytes);
+    if (std::exchange(client.waits, false)) SendReply(client.socket.get(), reply);
 }
 
 }  // namespace nvshim::broker
