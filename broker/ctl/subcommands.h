@@ -17,6 +17,7 @@ struct Common {
   AskedCommand asked;
 };
 
+void AddDoctor(CLI::App& app, Common* common);
 void AddStats(CLI::App& app, Common* common);
 void AddGuests(CLI::App& app, Common* common);
 void AddInfo(CLI::App& app, Common* common);
@@ -24,6 +25,7 @@ void AddReload(CLI::App& app, Common* common);
 void AddDrain(CLI::App& app, Common* common);
 void AddCdi(CLI::App& app, Common* common);
 void AddSeccomp(CLI::App& app, Common* common);
+void AddTop(CLI::App& app, Common* common);
 
 }  // namespace nvshim::broker::ctl
 
