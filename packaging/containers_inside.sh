@@ -85,6 +85,7 @@ check() {
 }
 
 export PODMAN_OPTIONS="--root $folder/images --runroot $folder/run"
+# shellcheck disable=SC2086  # two options
 podman --storage-driver overlay $PODMAN_OPTIONS import --quiet --change ENV=LD_PRELOAD=/of/the/image.so "$files"/debian-*.tar.gz nvshim-test >/dev/null
 said=$(/run/in_container nvshim-test true 2>&1) || skip "podman cannot run a container here: $said"
 check root /run/in_container

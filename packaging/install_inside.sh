@@ -3,7 +3,8 @@
 #
 # 1. apt installs the packages with what this Debian has. The socket then listens and is enabled; no broker runs.
 # 2. A user of the group gpu-broker-guests starts nvidia-smi with LD_PRELOAD=libnvshim.so, or with nvshim-run, and sees the
-#    GPU that a file in config.toml.d sets. There is no device file. Another user is told who may.
+#    GPU that a file in config.toml.d sets. There is no device file. Another user is told who may. Users of the group
+#    gpu-broker-admin may ask the broker, as the exporter does.
 # 3. An upgrade replaces the supervisor and leaves guests and their workers alone.
 # 4. Removal ends guests and leaves the settings; purge leaves nothing.
 set -euo pipefail
@@ -13,9 +14,11 @@ readonly service=gpu-broker.service patience_s=20
 
 fail() {
   echo "FAILED: $*"
-  journalctl --unit="$service" --no-pager --quiet | tail --lines=20
+  journalctl --unit='gpu-broker*' --no-pager --quiet | tail --lines=20
   exit 1
 }
+
+trap 'fail "line $LINENO"' ERR
 
 # await WHAT COMMAND...: until the command succeeds.
 await() {
@@ -37,6 +40,16 @@ as() {
 of_service() { systemctl show --value --property="$1" "$service"; }
 
 is_active() { [[ $(of_service ActiveState) == active ]]; }
+
+# metrics_have LINE: as Prometheus would read it.
+metrics_have() {
+  local metrics
+  exec 5<>/dev/tcp/127.0.0.1/9401 || return
+  printf 'GET /metrics HTTP/1.0\r\n\r\n' >&5
+  metrics=$(cat <&5)
+  exec 5>&-
+  [[ $metrics == *$'\n'"$1"* ]]
+} 2>/dev/null
 
 # What there is that a package could leave behind: not what dpkg, apt and the tools for users keep for themselves.
 files() {
@@ -75,7 +88,14 @@ for way in "LD_PRELOAD=libnvshim.so" "nvshim-run"; do
 done
 echo "$said"
 [[ $(gpu-brokerctl version) == "$(dpkg-query --show --showformat='${Version}' gpu-broker)" ]] || fail "which version?"
-gpu-brokerctl stats | grep --quiet worker_pid || fail "gpu-brokerctl stats"
+useradd --groups gpu-broker-admin carol
+said=$(as carol gpu-brokerctl stats 2>&1) || fail "gpu-brokerctl stats of a user of the group gpu-broker-admin: $said"
+[[ $said == *worker_pid* ]] || fail "gpu-brokerctl stats: $said"
+if said=$(as alice gpu-brokerctl stats 2>&1); then
+  fail "a guest asks the broker about other guests: $said"
+fi
+systemctl enable --quiet --now gpu-broker-exporter.service || fail "the exporter does not start"
+await "the exporter does not see the broker" metrics_have "gpubroker_up 1"
 if said=$(as bob LD_PRELOAD=libnvshim.so NVSHIM_LOG=1 "$nvidia_smi" 2>&1); then
   fail "bob is a guest: $said"
 fi
@@ -102,7 +122,6 @@ wait "$guest" || fail "a guest ends with status $? after an upgrade"
 
 # ---- 4
 systemctl enable --quiet gpu-broker-guest@training.socket
-systemctl enable --quiet gpu-broker-exporter.service
 apt-get remove --quiet --quiet --yes gpu-broker libnvshim >/tmp/apt 2>&1 || {
   cat /tmp/apt
   fail "apt-get remove"
