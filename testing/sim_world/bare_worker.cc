@@ -22,6 +22,8 @@ GuestId BareWorker::GuestOf(const Event& event) const {
         if constexpr (std::is_same_v<Kind, FileSignalled>) {
           const GuestId* owner = OwnerOf(one.file);
           return owner == nullptr ? GuestId{} : *owner;
+        } else if constexpr (std::is_same_v<Kind, PolicyChanged>) {
+          return GuestId{};
         } else if constexpr (requires { one.guest; }) {
           return one.guest;
         } else {
