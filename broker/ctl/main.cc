@@ -16,7 +16,7 @@ namespace nvshim::broker::ctl {
 namespace {
 
 constexpr void (*kSubcommands[])(CLI::App& app, Common* common) = {
-    AddStats, AddGuests, AddInfo, AddReload, AddDrain, AddStats, AddCdi, AddSeccomp,
+    AddStats, AddTop, AddGuests, AddInfo, AddReload, AddDrain, AddCdi, AddSeccomp,
 };
 
 constexpr void (*kBuiltInSubcommands[])(CLI::App& app, AskedCommand* asked) = {

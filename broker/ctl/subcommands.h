@@ -15,6 +15,7 @@ namespace nvshim::broker::ctl {
 struct Common {
   std::string socket = kDefaultSocket;  // the guests'; the control socket lies beside it
   AskedCommand asked;
+  bool once = false;  // of `top`
 };
 
 void AddStats(CLI::App& app, Common* common);
@@ -24,6 +25,7 @@ void AddReload(CLI::App& app, Common* common);
 void AddDrain(CLI::App& app, Common* common);
 void AddCdi(CLI::App& app, Common* common);
 void AddSeccomp(CLI::App& app, Common* common);
+void AddTop(CLI::App& app, Common* common);
 
 }  // namespace nvshim::broker::ctl
 
