@@ -15,9 +15,9 @@ namespace nvshim::broker::ctl {
 struct Common {
   std::string socket = kDefaultSocket;  // the guests'; the control socket lies beside it
   AskedCommand asked;
-  bool once = false;  // of `top`
 };
 
+void AddDoctor(CLI::App& app, Common* common);
 void AddStats(CLI::App& app, Common* common);
 void AddGuests(CLI::App& app, Common* common);
 void AddInfo(CLI::App& app, Common* common);

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -127,10 +128,11 @@ int Once(const std::string& socket) {
 
 void AddTop(CLI::App& app, Common* common) {
   CLI::App* const top = app.add_subcommand("top", "Watch the guests of a running broker");
-  top->add_flag("--once", common->once, "Print what a look shows, and exit; so it does without a terminal");
+  const auto once = std::make_shared<bool>(false);
+  top->add_flag("--once", *once, "Print what a look shows, and exit; so it does without a terminal");
   top->callback([=] {
     common->asked.run = [=] {
-      return common->once || isatty(STDOUT_FILENO) == 0 ? Once(common->socket) : Live(common->socket);
+      return *once || isatty(STDOUT_FILENO) == 0 ? Once(common->socket) : Live(common->socket);
     };
   });
 }
