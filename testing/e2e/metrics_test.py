@@ -7,7 +7,8 @@ supervisor, the exporter and Prometheus are its own.
 3. A guest's name comes through whatever bytes it has.
 4. Prometheus understands each query of the dashboard, and finds something for those that always have something.
 5. Without a broker there is `gpubroker_up 0` and no other sample; /readyz says why, /healthz is well. With the next broker
-   all is as before."""
+   all is as before.
+6. Where it cannot listen, and where others could ask who may not, the exporter says so and ends."""
 
 import os
 import shutil
@@ -112,12 +113,23 @@ def check_without_broker(exporter, prometheus, supervisor):
     check_sums(prometheus)  # the guests have gone on
 
 
+def check_addresses(exporter):
+    """`exporter` listens where the second one is to."""
+    for arguments, says in (([f"--listen={exporter.address}"], "Address already in use"),
+                            (["--listen=0.0.0.0:0"], "--allow-remote"), (["--listen=nowhere"], "ADDRESS:PORT")):
+        result = subprocess.run([monitors.EXPORTER, *arguments], stderr=subprocess.PIPE, text=True, check=False,
+                                timeout=guests.PATIENCE_S)
+        if result.returncode != 1 or says not in result.stderr:
+            guests.fail(f"the exporter with {arguments} ends with {result.returncode}: {result.stderr}")
+
+
 def main():
     folder = tempfile.mkdtemp(prefix="nvshim-metrics-", dir="/tmp")
     try:
         supervisor = supervisors.Supervisor(folder, ["plain", ODD], f"--limit=clients={PLAIN_LIMIT}")
         exporter = monitors.Exporter(folder)
         expect_status(exporter, "/readyz", 200)
+        check_addresses(exporter)
         prometheus = monitors.Prometheus(folder, exporter)
         takers_there = check_guests(prometheus, supervisor)
         check_rules(exporter.get("/metrics")[1])
