@@ -6,18 +6,17 @@
 #include <sys/stat.h>
 
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "broker/io/socket.h"
+#include "broker/supervisor/control_reply.h"
 
 namespace nvshim::broker {
 namespace {
 
 // A broker answers within a turn of its loop, or one of its workers'; one that takes this long is stuck.
 constexpr int kAnswerTimeoutMs = 10'000;
-constexpr size_t kReplySizeBytesMax = 1 << 20;
 
 std::string UserName(uid_t uid) {
   const passwd* user = getpwuid(uid);
@@ -63,12 +62,9 @@ absl::StatusOr<ControlReply> Ask(const std::string& socket, const ControlRequest
   pollfd entry{connection->get(), POLLIN, 0};
   if (poll(&entry, 1, kAnswerTimeoutMs) != 1)
     return absl::DeadlineExceededError(absl::StrCat("the broker at ", path, " does not answer"));
-  std::vector<char> bytes(kReplySizeBytesMax);
-  const ssize_t received = Receive(connection->get(), bytes);
-  ControlReply reply;
-  if (received <= 0 || !reply.ParseFromArray(bytes.data(), static_cast<int>(received)))
-    return absl::UnavailableError(absl::StrCat("the broker at ", path, " hung up"));
-  if (!reply.error().empty()) return absl::FailedPreconditionError(reply.error());
+  auto reply = ReceiveReply(connection->get());
+  if (!reply.ok()) return absl::UnavailableError(absl::StrCat("the broker at ", path, " hung up"));
+  if (!reply->error().empty()) return absl::FailedPreconditionError(reply->error());
   return reply;
 }
 

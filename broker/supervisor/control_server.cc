@@ -7,8 +7,8 @@
 #include <array>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "broker/io/socket.h"
+#include "broker/supervisor/control_reply.h"
 
 namespace nvshim::broker {
 namespace {
@@ -85,12 +85,7 @@ void ControlServer::Answer(uint32_t client, const ControlReply& reply) {
   const auto it = clients_.find(client);
   if (it == clients_.end()) return;
   it->second.waits = false;
-  const std::string bytes = reply.SerializeAsString();
-  if (Send(it->second.socket.get(), bytes)) return;
-  // It has not read what it was sent before, or the socket's buffer is smaller than the answer.
-  ControlReply shorter;
-  shorter.set_error(absl::StrCat("the answer has ", bytes.size(), " bytes, more than the socket takes"));
-  if (!Send(it->second.socket.get(), shorter.SerializeAsString())) Drop(client);
+  if (!SendReply(it->second.socket.get(), reply)) Drop(client);
 }
 
 }  // namespace nvshim::broker
