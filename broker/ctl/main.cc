@@ -16,7 +16,7 @@ namespace nvshim::broker::ctl {
 namespace {
 
 constexpr void (*kSubcommands[])(CLI::App& app, Common* common) = {
-    AddStats, AddGuests, AddInfo, AddReload, AddDrain, AddTop, AddDoctor, AddCdi, AddSeccomp,
+    AddStats, AddTop, AddDoctor, AddGuests, AddInfo, AddReload, AddDrain, AddCdi, AddSeccomp,
 };
 
 constexpr void (*kBuiltInSubcommands[])(CLI::App& app, AskedCommand* asked) = {

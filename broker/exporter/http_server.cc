@@ -39,14 +39,10 @@ constexpr size_t kWaitingMax = 64;
 // When there are no descriptors left for connections: some will have been closed by then.
 constexpr timeval kAcceptPause = {1, 0};
 
-void Reply(evhttp_request* request, int code, const char* type, const std::string& text) {
-  evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", type);
-  evbuffer_add(evhttp_request_get_output_buffer(request), text.data(), text.size());
-  evhttp_send_reply(request, code, nullptr, nullptr);
-}
-
 void ReplyPlain(evhttp_request* request, int code, const std::string& line) {
-  Reply(request, code, "text/plain; charset=utf-8", line + "\n");
+  evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", "text/plain; charset=utf-8");
+  evbuffer_add_printf(evhttp_request_get_output_buffer(request), "%s\n", line.c_str());
+  evhttp_send_reply(request, code, nullptr, nullptr);
 }
 
 std::string TextOf(const sockaddr_storage& address) {
@@ -163,22 +159,30 @@ void HttpServer::OnRequest(evhttp_request* request) {
   const char* const path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
   const std::string_view asked = path == nullptr ? "" : path;
   if (asked == "/healthz") return ReplyPlain(request, HTTP_OK, "ok");
-  if (asked == "/metrics") return WithAnswer(request, &HttpServer::ReplyMetrics);
-  if (asked == "/readyz") return WithAnswer(request, &HttpServer::ReplyReady);
+  if (asked == "/metrics") return WithAnswer(request, ReplyMetrics);
+  if (asked == "/readyz") return WithAnswer(request, ReplyReady);
   ReplyPlain(request, HTTP_NOTFOUND, "there are /metrics, /healthz and /readyz");
 }
 
 // The answer that is there, if it is young enough, or the next one.
 void HttpServer::WithAnswer(evhttp_request* request, Handler handler) {
   if (!asking_.joinable() && answered_at_ && Clock::now() - *answered_at_ < options_.kept)
-    return (this->*handler)(request, answer_);
+    return handler(request, answer_);
   if (waiting_.size() >= kWaitingMax)
     return ReplyPlain(request, HTTP_SERVUNAVAIL, "too many wait for the broker's answer");
   waiting_.push_back({request, handler});
   if (asking_.joinable()) return;
   asking_ = std::thread([this] {
-    answer_ = options_.ask();
+    answer_ = Ask();
     eventfd_write(answered_.get(), 1);
+  });
+}
+
+std::shared_ptr<const HttpServer::Answer> HttpServer::Ask() const {
+  const auto statistics = options_.ask();
+  return std::make_shared<const Answer>(Answer{
+      statistics.status(),
+      ExpositionText(Collect(statistics.ok() ? &*statistics : nullptr, options_.hostname)),
   });
 }
 
@@ -187,17 +191,22 @@ void HttpServer::OnAnswer() {
   eventfd_read(answered_.get(), &count);
   asking_.join();
   answered_at_ = Clock::now();
-  for (const Waiting& one : std::exchange(waiting_, {})) (this->*one.handler)(one.request, answer_);
+  for (const Waiting& one : std::exchange(waiting_, {})) one.handler(one.request, answer_);
 }
 
-void HttpServer::ReplyMetrics(evhttp_request* request, const Answer& answer) {
-  Reply(request, HTTP_OK, kExpositionType,
-        ExpositionText(Collect(answer.ok() ? &*answer : nullptr, options_.hostname)));
+// All who are told the same share the text, which of many guests is some megabytes.
+void HttpServer::ReplyMetrics(evhttp_request* request, const std::shared_ptr<const Answer>& answer) {
+  using Shared = std::shared_ptr<const Answer>;
+  evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", kExpositionType);
+  evbuffer_add_reference(
+      evhttp_request_get_output_buffer(request), answer->metrics.data(), answer->metrics.size(),
+      [](const void*, size_t, void* shared) { delete static_cast<Shared*>(shared); }, new Shared(answer));
+  evhttp_send_reply(request, HTTP_OK, nullptr, nullptr);
 }
 
-void HttpServer::ReplyReady(evhttp_request* request, const Answer& answer) {
-  if (answer.ok()) return ReplyPlain(request, HTTP_OK, "ready");
-  ReplyPlain(request, HTTP_SERVUNAVAIL, std::string(answer.status().message()));
+void HttpServer::ReplyReady(evhttp_request* request, const std::shared_ptr<const Answer>& answer) {
+  if (answer->status.ok()) return ReplyPlain(request, HTTP_OK, "ready");
+  ReplyPlain(request, HTTP_SERVUNAVAIL, std::string(answer->status.message()));
 }
 
 }  // namespace nvshim::broker

@@ -62,8 +62,12 @@ class HttpServer {
 
  private:
   using Clock = std::chrono::steady_clock;
-  using Answer = absl::StatusOr<BrokerStatistics>;
-  using Handler = void (HttpServer::*)(evhttp_request*, const Answer&);
+  // What an answer of the broker's, or its absence, comes to.
+  struct Answer {
+    absl::Status status;
+    std::string metrics;  // as Prometheus reads them
+  };
+  using Handler = void (*)(evhttp_request*, const std::shared_ptr<const Answer>&);
   struct Waiting {
     evhttp_request* request;
     Handler handler;
@@ -75,8 +79,9 @@ class HttpServer {
   void OnRequest(evhttp_request* request);
   void WithAnswer(evhttp_request* request, Handler handler);
   void OnAnswer();
-  void ReplyMetrics(evhttp_request* request, const Answer& answer);
-  void ReplyReady(evhttp_request* request, const Answer& answer);
+  std::shared_ptr<const Answer> Ask() const;
+  static void ReplyMetrics(evhttp_request* request, const std::shared_ptr<const Answer>& answer);
+  static void ReplyReady(evhttp_request* request, const std::shared_ptr<const Answer>& answer);
 
   using EventBase = std::unique_ptr<event_base, void (*)(event_base*)>;
   using Event = std::unique_ptr<event, void (*)(event*)>;
@@ -88,7 +93,7 @@ class HttpServer {
   std::vector<Event> events_;
   std::unique_ptr<evhttp, void (*)(evhttp*)> http_{nullptr, nullptr};
   std::thread asking_;
-  Answer answer_ = absl::UnavailableError("");  // asking_'s while it runs
+  std::shared_ptr<const Answer> answer_;  // asking_'s while it runs
   std::optional<Clock::time_point> answered_at_;
   std::vector<Waiting> waiting_;
 };

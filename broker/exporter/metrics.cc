@@ -34,9 +34,21 @@ struct Level {
   std::vector<Account> accounts;
 };
 
-// Names may hold any bytes, and each must stay a name of its own: as in a C string.
+// Of a name in a label. Control groups of containers have some 200; a user who makes groups with names of
+// thousands of bytes must not make the page too large for those who read it.
+constexpr size_t kNameBytesMax = 256;
+
+// Names may hold any bytes, and each must stay a name of its own: as in a C string. What is left of a long
+// one would not be, and has the guest's number in its worker behind it.
+std::string LabelOf(const GuestStatistics& guest) {
+  std::string name = absl::CHexEscape(guest.name());
+  if (name.size() <= kNameBytesMax) return name;
+  return absl::StrCat("...", name.substr(name.size() - kNameBytesMax), " #", guest.worker_pid(), ".",
+                      guest.guest_id());
+}
+
 Labels GuestLabels(const GuestStatistics& guest) {
-  Labels labels = {{"guest", absl::CHexEscape(guest.name())}};
+  Labels labels = {{"guest", LabelOf(guest)}};
   if (const auto uid = UidIn(guest.name())) labels.emplace_back("uid", absl::StrCat(*uid));
   return labels;
 }

@@ -215,6 +215,20 @@ TEST(Metrics, NamesOfAnyBytesStayApart) {
     ASSERT_TRUE(byte == '\n' || (byte >= ' ' && byte <= '~')) << static_cast<int>(byte);
 }
 
+TEST(Metrics, LongNamesAreShortenedAndStayApart) {
+  BrokerStatistics statistics;
+  for (const char* first : {"a", "b"}) {
+    AddGuest(first + std::string(4000, '\xff'), 1, statistics.add_workers());
+    statistics.mutable_workers()->rbegin()->mutable_guests(0)->set_worker_pid(100 +
+                                                                              statistics.workers_size());
+  }
+  const auto families = ByName(&statistics);
+  const std::vector<Sample>& samples = families.at("gpubroker_guest_files").samples;
+  ASSERT_EQ(samples.size(), 2);
+  EXPECT_NE(samples[0].labels[0].second, samples[1].labels[0].second);
+  EXPECT_LT(samples[0].labels[0].second.size(), 300);
+}
+
 // A rate sees the first refusal only where a zero came before it.
 TEST(Metrics, ReasonsAndKindsBeginAtZero) {
   BrokerStatistics statistics;

@@ -37,6 +37,7 @@ bool WriteAll(int fd, const std::string& bytes) {
 bool SendReply(int socket, const ControlReply& reply) {
   const std::string bytes = reply.SerializeAsString();
   if (bytes.size() <= kReplyDatagramBytesMax) return Send(socket, bytes);
+  if (bytes.size() > kReplyBytesMax) return false;
   const auto memfd = CreateSealedMemfd("reply", bytes.size());
   if (!memfd.ok() || !WriteAll(memfd->get(), bytes)) return false;
   ControlReply elsewhere;

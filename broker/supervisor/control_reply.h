@@ -17,7 +17,8 @@ inline constexpr size_t kReplyDatagramBytesMax = 64 << 10;
 // 4096 guests, each with the longest name that a control group can have, and room.
 inline constexpr size_t kReplyBytesMax = 64 << 20;
 
-// False when the peer is gone or has not read what it was sent before, or the machine is out of memory.
+// False when the peer is gone or has not read what it was sent before, when the machine is out of memory, and
+// beyond kReplyBytesMax.
 bool SendReply(int socket, const ControlReply& reply);
 
 // The reply that waits at `socket`. Unavailable: the other end hung up, or what it says is no reply.

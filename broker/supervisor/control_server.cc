@@ -85,7 +85,6 @@ void ControlServer::Answer(uint32_t client, const ControlReply& reply) {
   const auto it = clients_.find(client);
   if (it == clients_.end()) return;
   it->second.waits = false;
-  // Who does not read what it was sent before is not waited for.
   if (!SendReply(it->second.socket.get(), reply)) Drop(client);
 }
 
