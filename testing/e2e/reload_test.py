@@ -18,6 +18,7 @@ import guests  # noqa: E402
 import supervisors  # noqa: E402
 import takers  # noqa: E402
 
+CROWD = 60  # threads that wait for their turn: the last of them, at a frame a second, beyond all patience
 DENIED = "0x22"  # NV_ERR_INVALID_CLASS, as of a class that the driver does not know
 DENY_CHANNELS = 'rule { class: 0xc56f verdict: DENY reason: "no work" }\n'  # AMPERE_CHANNEL_GPFIFO_A
 
@@ -72,19 +73,25 @@ def limits_change(settings, socket):
     taker.finish()
 
 
+def rate_refusals():
+    [guest] = [guest for worker in guests.stats()["workers"] for guest in worker["guests"]]
+    return guest["limits"]["frames_per_second"]["refused_total"]
+
+
 def rate_changes(settings, socket):
-    """Frames of an hour are served at once when the rate is no more, whichever level it was at."""
-    for level in ("limit", "uid-limit"):
-        settings.reload(f'{level} = "frames_per_second=1"')
+    """Frames that would wait for a minute are served at once when the rate is no more, or less narrow, whichever level it is
+    at."""
+    for level, after in (("limit", "none"), ("uid-limit", "none"), ("limit", "1000"), ("uid-limit", "1000")):
         taker = takers.Taker(socket)
-        taker.process.stdin.write(b"files 1\ncalls 3600\n")
+        taker.take("files 1")
+        waited = rate_refusals()
+        settings.reload(f'{level} = "frames_per_second=1"')
+        taker.process.stdin.write(f"crowd {CROWD}\n".encode())
         taker.process.stdin.flush()
+        guests.await_stats(lambda _, enough=waited + CROWD // 2: rate_refusals() >= enough, "frames do not wait")
+        settings.reload(f'{level} = "frames_per_second={after}"')
         taker.expect("ok")
-        guests.await_stats(lambda _: any(guest["limits"]["frames_per_second"]["refused_total"] > 0
-                                         for worker in guests.stats()["workers"] for guest in worker["guests"]),
-                           "no frame waits")
         settings.reload()
-        taker.read_line()
         taker.finish()
 
 

@@ -8,6 +8,7 @@ each with a line: "ok", an errno by name, or a status in hexadecimal. Structs ar
     video N, pinned N     an allocation of N bytes
     free                  all clients, and all files but the first
     calls N               N questions that change nothing; answers with the milliseconds that they took, rounded up
+    crowd N               such a question of each of N threads at the same time
 """
 
 import ctypes
@@ -17,6 +18,7 @@ import math
 import os
 import struct
 import sys
+import threading
 import time
 
 RM_FREE, RM_ALLOC, RM_CONTROL = 0xC0104629, 0xC020462B, 0xC020462A
@@ -106,6 +108,14 @@ def call_often(count):
     return math.ceil((time.monotonic() - start) * 1000)
 
 
+def ask_together(count):
+    threads = [threading.Thread(target=call_often, args=[1]) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def repeat(what, count):
     for _ in range(count):
         what()
@@ -121,6 +131,7 @@ def do(command, amount=1):
         "pinned": lambda: new_memory(NV01_MEMORY_SYSTEM, amount),
         "free": free_all,
         "calls": lambda: call_often(amount),
+        "crowd": lambda: ask_together(amount),
     }
     try:
         took = actions[command]()
