@@ -46,7 +46,7 @@ std::string InfoJson(const BrokerInfo& info) {
       {"started_unix_s", info.started_unix_s()},
       {"settings_read_unix_s", info.settings_read_unix_s()},
       {"draining", info.draining()}};
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 int Info(const Common& common, bool as_json) {
