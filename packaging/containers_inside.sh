@@ -3,7 +3,7 @@
 #
 # 1. With a device of `gpu-brokerctl cdi` nvidia-smi in a container sees the simulated GPU, and there is no device file. What the
 #    image has in LD_PRELOAD does not count.
-# 2. Who has the device of a named guest is that guest.
+# 2. Who has the device of a named guest is that guest, with its limits.
 # 3. Under the profile of `gpu-brokerctl seccomp` NVIDIA's ioctls fail with EPERM on any file; others reach the file, as all
 #    do under the engine's own profile.
 # 4. A user's container needs the user's groups; without them it is not let in.
@@ -39,12 +39,13 @@ mount --make-rshared /
 
 mkfifo /run/ready
 "$files/gpu-broker" --no-config --driver=sim --sim-gpu=h100 --socket="$socket" --drain-ms=0 --ready-fd=9 \
-  --guest-socket=training=/run/gpu-broker/guests/training.sock 9<>/run/ready >/run/log 2>&1 &
+  9<>/run/ready >/run/log 2>&1 &
 broker=$!
 read -r -t 30 _ </run/ready || fail "the broker is not ready"
 groupadd --force gpu-broker-guests
 chgrp gpu-broker-guests "$socket"
 chmod 660 "$socket"
+"$files/gpu-brokerctl" --socket "$socket" guests add training --mem 8GiB
 "$files/gpu-brokerctl" --socket "$socket" cdi --library "$files/libnvshim.so" --output /run/cdi/gpu-broker.json
 "$files/gpu-brokerctl" seccomp --output /run/seccomp.json
 chmod a+r /run/seccomp.json /run/cdi/gpu-broker.json
@@ -90,7 +91,8 @@ podman --storage-driver overlay $PODMAN_OPTIONS import --quiet --change ENV=LD_P
 said=$(/run/in_container nvshim-test true 2>&1) || skip "podman cannot run a container here: $said"
 check root /run/in_container
 expect "the device of a named guest" \
-  "$(/run/in_container --device nvshim.dev/gpu=training nvshim-test /clients/bin/nvidia-smi -L)" "NVIDIA H100"
+  "$(/run/in_container --device nvshim.dev/gpu=training nvshim-test \
+    /clients/bin/nvidia-smi --query-gpu=memory.total --format=csv,noheader)" "8192 MiB"
 grep --quiet "name=training" /run/log || fail "the guest of nvshim.dev/gpu=training has another name"
 echo "containers of root: done"
 
