@@ -115,7 +115,10 @@ void Core::On(UidAdded event, Actions*) {
 }
 
 void Core::On(LimitsChanged event, Actions*) {
-  if (Guest* guest = FindGuest(event.guest)) guest->ledger.SetLimits(event.limits);
+  Guest* guest = FindGuest(event.guest);
+  if (guest == nullptr) return;
+  guest->ledger.SetLimits(event.limits);
+  for (auto& [uid, account] : guest->accounts) account->RefillUidFrames();
 }
 
 void Core::On(PolicyChanged event, Actions*) { verdicts_ = std::move(event.verdicts); }

@@ -30,6 +30,8 @@ struct UidAdded {
 };
 
 // What the guest may have is this from now on. What it holds beyond that it keeps, and gets no more of.
+// Frames that wait for their turn may ask anew when it is: by this rate, and by that of a level that has come
+// before.
 struct LimitsChanged {
   GuestId guest;
   Limits limits;

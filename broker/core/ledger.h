@@ -38,6 +38,8 @@ class UidLevel {
 
   // When the uid's next frame may be served (NextFrame below).
   virtual uint64_t NextFrameNs(uint64_t now_ns) = 0;
+  // A rate has changed: the next frames may come at once, whatever was asked for before.
+  virtual void RefillFrames() = 0;
 };
 
 // Frames per second, as a bucket that holds those of one second and fills steadily. It remembers one point in
@@ -153,6 +155,9 @@ class Account {
   // When the next frame may be served, in order of asking; at once as long as both rates are kept.
   uint64_t NextFrameNs(uint64_t now_ns);
   bool HasFrameRate() const;
+  void RefillUidFrames() {
+    if (uid_ != nullptr) uid_->RefillFrames();
+  }
 
   // The narrower of the two levels.
   uint64_t limit(Resource resource) const;

@@ -331,6 +331,14 @@ TEST_F(UidLimitsTest, AUserHasOneRate) {
   EXPECT_EQ(core_.NextFrameNs(GuestId{13}, ProcessId{2}, 5), 5u) << "another user";
 }
 
+TEST_F(UidLimitsTest, AUsersRateThatIsChangedForgetsWhoHasWaited) {
+  for (int i = 0; i < 100; ++i) core_.NextFrameNs(GuestId{11}, ProcessId{1}, 5);
+  limits_[Resource::kFramesPerSecond] = 10;
+  uids_[kUid]->limits = limits_;
+  Step(LimitsChanged{GuestId{11}, DefaultLimits()});
+  EXPECT_EQ(core_.NextFrameNs(GuestId{11}, ProcessId{1}, 5), 5u);
+}
+
 TEST_F(UidLimitsTest, WhatIsHeldMovesToANewLevelAndIsGivenBackThere) {
   const FileId first = Open(GuestId{11}), second = Open(GuestId{11});
   const auto next = std::make_shared<NaiveUid>();

@@ -43,6 +43,7 @@ class NaiveLevel final : public UidLevel {
     uid_->full_ns = frame.full_ns;
     return frame.due_ns;
   }
+  void RefillFrames() override { uid_->full_ns = 0; }
 
  private:
   const std::shared_ptr<NaiveUid> uid_;

@@ -51,7 +51,7 @@ class UidSheet {
   // Of all rows.
   uint64_t Sum(Resource resource) const;
 
-  // The next frames of the uid may come at once: the rate has changed.
+  // The next frames of the uid may come at once.
   void RefillBucket();
 
   // When the uid's next frame may be served, at so many frames per second.
@@ -80,6 +80,7 @@ class UidRow final : public UidLevel {
   uint64_t NextFrameNs(uint64_t now_ns) override {
     return sheet_->NextFrameNs(limits_[Resource::kFramesPerSecond], now_ns);
   }
+  void RefillFrames() override { sheet_->RefillBucket(); }
 
  private:
   const std::shared_ptr<UidSheet> sheet_;

@@ -245,9 +245,9 @@ absl::StatusOr<std::vector<std::string>> Supervisor::Reload() {
     options_.settings = std::move(reloaded->settings);
     settings_read_unix_s_ = time(nullptr);
     workers_.SetArguments(WorkerArguments());
-    for (const auto& [key, guest] : guests_.all()) ApplyLimits(key);
-    ApplyUidLimits();
     ApplyPolicy();
+    ApplyUidLimits();
+    for (const auto& [key, guest] : guests_.all()) ApplyLimits(key);  // last: frames that wait ask anew
     Log(Severity::kInfo, "the settings are read again",
         {{"from_next_start", absl::StrJoin(reloaded->from_next_start, ",")}});
   } else {
@@ -267,7 +267,6 @@ void Supervisor::ApplyLimits(GuestTable::Key guest) {
 }
 
 void Supervisor::ApplyUidLimits() {
-  uid_sheets_.RefillBuckets();
   for (const auto& [guest, rows] : rows_)
     for (const auto& [uid, row] : rows) {
       ToWorker message;

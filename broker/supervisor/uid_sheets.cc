@@ -40,10 +40,6 @@ absl::StatusOr<UidSheets::Lease> UidSheets::Take(uid_t uid) {
   return Lease(books_, uid, row, book->second.sheet->memfd());
 }
 
-void UidSheets::RefillBuckets() {
-  for (auto& [uid, book] : *books_) book.sheet->RefillBucket();
-}
-
 std::map<uid_t, Amounts> UidSheets::Sums() const {
   std::map<uid_t, Amounts> sums;
   for (const auto& [uid, book] : *books_)

@@ -54,9 +54,6 @@ class UidSheets {
   // A row for one more guest of `uid`. Fails at kUidsMax and UidSheet::kRows, and when the machine is short.
   absl::StatusOr<Lease> Take(uid_t uid);
 
-  // The rate of frames has changed: those that wait need not.
-  void RefillBuckets();
-
   // What the guests of each uid hold together.
   std::map<uid_t, Amounts> Sums() const;
 

@@ -48,6 +48,7 @@ class NoLevel final : public UidLevel {
   uint64_t limit(Resource) const override { return 0; }
   uint64_t used(Resource) const override { return 0; }
   uint64_t NextFrameNs(uint64_t now_ns) override { return now_ns; }
+  void RefillFrames() override {}
 };
 
 Welcome WelcomeFor(const DriverInfo& info, uint32_t process_id, uint64_t instance) {
@@ -199,13 +200,14 @@ void Worker::AddUid(const AttachProcess& attach, Fd sheet) {
     level = std::make_shared<UidRow>(*std::move(mapped), attach.uid_row_plus_one() - 1,
                                      LimitsIn(attach.uid_limits(), NoLimits()));
   Step(UidAdded{static_cast<GuestId>(attach.guest_id()), attach.uid(), std::move(level)});
-  if (!is_new) RenewRates(guest->first);
+  if (!is_new) NoteRates(guest->first);
 }
 
 void Worker::ChangeLimits(const SetLimits& limits) {
   const auto guest = static_cast<GuestId>(limits.guest_id());
   Step(LimitsChanged{guest, LimitsIn(limits.limits(), DefaultLimits())});
-  RenewRates(guest);
+  NoteRates(guest);
+  AskAnew(guest);
 }
 
 void Worker::ChangePolicy(const SetPolicy& policy) {

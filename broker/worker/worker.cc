@@ -117,13 +117,19 @@ void Worker::Run() {
   }
 }
 
-// Its frames are served by a rate that has changed, and those that wait are as well.
-void Worker::RenewRates(GuestId guest) {
+// A rate may have come. It stays noted for good: frames may wait that came while there was one.
+void Worker::NoteRates(GuestId guest) {
+  for (auto& [index, connection] : connections_)
+    if (connection.guest == guest && connection.port != nullptr)
+      connection.port->rated |= core_.HasFrameRate(guest, connection.port->process);
+}
+
+// Frames of the guest that wait for their turn ask again when it is.
+void Worker::AskAnew(GuestId guest) {
   const uint64_t now_ns = NowNs();
   for (auto& [index, connection] : connections_) {
     if (connection.guest != guest || connection.port == nullptr) continue;
     ProcessPort& port = *connection.port;
-    port.rated |= core_.HasFrameRate(guest, port.process);  // for good: frames may still wait
     for (uint64_t late = port.late_lanes; late != 0; late &= late - 1)
       port.due_ns[static_cast<size_t>(std::countr_zero(late))] =
           core_.NextFrameNs(guest, port.process, now_ns);

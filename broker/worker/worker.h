@@ -97,7 +97,8 @@ class Worker {
   void ChangeLimits(const SetLimits& limits);
   void ChangePolicy(const SetPolicy& policy);
   void Kill(GuestId guest);
-  void RenewRates(GuestId guest);
+  void NoteRates(GuestId guest);
+  void AskAnew(GuestId guest);
   void OnChannel(uint32_t index);
   void Greet(uint32_t index, Connection& connection);
   bool Admit(uint32_t index, Connection& connection);

@@ -39,7 +39,7 @@ class Settings:
 
 
 def held(kind):
-    [guest] = [guest for worker in guests.stats()["workers"] for guest in worker["guests"]]
+    [guest] = [guest for worker in guests.stats()["workers"] for guest in worker["guests"] if guest["name"] == "a"]
     return guest["limits"][kind]["used"], guest["limits"][kind]["limit"]
 
 
@@ -74,25 +74,34 @@ def limits_change(settings, socket):
 
 
 def rate_refusals():
-    [guest] = [guest for worker in guests.stats()["workers"] for guest in worker["guests"]]
-    return guest["limits"]["frames_per_second"]["refused_total"]
+    return sum(guest["limits"]["frames_per_second"]["refused_total"]
+               for worker in guests.stats()["workers"] for guest in worker["guests"])
 
 
-def rate_changes(settings, socket):
+def start(taker, command):
+    taker.process.stdin.write(f"{command}\n".encode())
+    taker.process.stdin.flush()
+
+
+def rate_changes(settings, socket, other_socket):
     """Frames that would wait for a minute are served at once when the rate is no more, or less narrow, whichever level it is
-    at."""
+    at; so is that of another guest of the user, whose turn would come after all of these."""
     for level, after in (("limit", "none"), ("uid-limit", "none"), ("limit", "1000"), ("uid-limit", "1000")):
-        taker = takers.Taker(socket)
-        taker.take("files 1")
-        waited = rate_refusals()
+        taker, other = takers.Taker(socket), takers.Taker(other_socket)
+        for one in (taker, other):
+            one.take("files 1")
         settings.reload(f'{level} = "frames_per_second=1"')
-        taker.process.stdin.write(f"crowd {CROWD}\n".encode())
-        taker.process.stdin.flush()
+        waited = rate_refusals()
+        start(taker, f"crowd {CROWD}")
         guests.await_stats(lambda _, enough=waited + CROWD // 2: rate_refusals() >= enough, "frames do not wait")
+        start(other, "crowd 2")  # one of them may come at once
+        guests.await_stats(lambda _, enough=waited + CROWD: rate_refusals() >= enough, "another guest's frames do not wait")
         settings.reload(f'{level} = "frames_per_second={after}"')
         taker.expect("ok")
+        other.expect("ok")
         settings.reload()
         taker.finish()
+        other.finish()
 
 
 def policy_changes(settings, socket, policy):
@@ -151,11 +160,11 @@ def main():
             file.write(DENY_CHANNELS)
         sockets = os.path.join(folder, "sockets")
         os.mkdir(sockets)
-        supervisor = supervisors.Supervisor(sockets, ["a"], "--guest-linger-ms=3600000", config=settings.path)
+        supervisor = supervisors.Supervisor(sockets, ["a", "b"], "--guest-linger-ms=3600000", config=settings.path)
         socket = supervisor.socket_of("a")
         for _ in ("of this supervisor", "of the one before"):
             limits_change(settings, socket)
-            rate_changes(settings, socket)
+            rate_changes(settings, socket, supervisor.socket_of("b"))
             policy_changes(settings, socket, policy)
             mistake_changes_nothing(settings, socket, policy)
             hang_up_is_a_reload(settings, supervisor, socket)
