@@ -42,6 +42,14 @@ TimeoutAbortSec=1s
 StandardOutput=append:/run/test/log
 StandardError=append:/run/test/log
 UNIT
+mkdir /run/units/gpu-broker-exporter.service.d
+cat >/run/units/gpu-broker-exporter.service.d/test.conf <<'UNIT'
+[Service]
+ExecStart=
+ExecStart=/run/test/bin/gpu-broker-exporter
+StandardOutput=append:/run/test/log
+StandardError=append:/run/test/log
+UNIT
 cat >/run/units/test.service <<UNIT
 [Unit]
 Wants=gpu-broker.socket gpu-broker-guest@a.socket

@@ -9,16 +9,21 @@
 5. Who connects at the socket of gpu-broker-guest@a.socket is guest a.
 6. `systemctl restart`, SIGKILL and a supervisor that hangs until the watchdog bites change the supervisor and nothing else:
    copies go on, workers stay, and who connects meanwhile is served by the next one.
-7. `systemctl stop` waits until guests have left, and leaves no process."""
+7. `systemctl stop` waits until guests have left, and leaves no process.
+8. The exporter, as nobody in particular, may ask the broker and be asked by programs of this machine. It goes on without the
+   broker, and does not start it."""
 
 import grp
 import os
+import pwd
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import guests  # noqa: E402
@@ -26,6 +31,7 @@ import supervisors  # noqa: E402
 
 HERE = "/run/test"
 SERVICE = "gpu-broker.service"
+EXPORTER = "gpu-broker-exporter.service"
 OF_GROUP, OTHER = 65533, 65534  # users that are nobody's
 NAMED_SOCKET = "/run/gpu-broker/guests/a.sock"
 LATE_SOCKET = "/run/gpu-broker/guests/late.sock"
@@ -36,8 +42,8 @@ def systemctl(*arguments):
     return subprocess.run(["systemctl", *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
-def of_service(name):
-    return systemctl("show", "--value", f"--property={name}", SERVICE)
+def of_service(name, service=SERVICE):
+    return systemctl("show", "--value", f"--property={name}", service)
 
 
 def group_id(name="gpu-broker-guests"):
@@ -161,8 +167,47 @@ def stop(copier, staying):
         guests.fail(f"the service has stopped with {of_service('Result')}")
 
 
+def await_exporter(status, says):
+    """Until /readyz is answered that; the exporter listens a moment after systemd has started it."""
+    deadline = time.monotonic() + guests.PATIENCE_S
+    while True:
+        try:
+            with urllib.request.urlopen("http://127.0.0.1:9401/readyz", timeout=guests.PATIENCE_S) as answer:
+                said = answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            said = error.code, error.read().decode()
+        except urllib.error.URLError as error:
+            said = 0, str(error)
+        if said[0] == status and says in said[1]:
+            return
+        if time.monotonic() > deadline:
+            guests.fail(f"/readyz of the exporter is answered {said}; {status}, '{says}' is right")
+        time.sleep(0.05)
+
+
+def start_exporter():
+    systemctl("start", EXPORTER)
+    await_exporter(200, "ready")
+    with open(f"/proc/{of_service('MainPID', EXPORTER)}/status", encoding="utf-8") as file:
+        ids = dict(line.rstrip().split(":\t", 1) for line in file if line.startswith(("Uid", "Groups", "CapEff")))
+    users = [0, pwd.getpwnam("gpu-broker").pw_uid]
+    if int(ids["Uid"].split()[0]) in users or str(group_id("gpu-broker-admin")) not in ids["Groups"].split() or \
+            int(ids["CapEff"], 16) != 0:
+        guests.fail(f"the exporter runs as {ids}")
+
+
+def exporter_without_broker():
+    await_exporter(503, "no gpu-broker answers")
+    if of_service("ActiveState") != "inactive":
+        guests.fail("a question of the exporter's has started the broker")
+    systemctl("stop", EXPORTER)
+    if of_service("Result", EXPORTER) != "success":
+        guests.fail(f"the exporter has stopped with {of_service('Result', EXPORTER)}")
+
+
 def main():
     first_guest()
+    start_exporter()
     copier = guests.Guest(*of_group(f"{HERE}/bin/copy_until_told"))
     copier.expect("copying")
     staying = caller(NAMED_SOCKET)
@@ -174,6 +219,7 @@ def main():
     disturb("SIGKILL", copier, lambda supervisor: os.kill(supervisor, signal.SIGKILL))
     disturb("the watchdog", copier, bite)
     stop(copier, staying)
+    exporter_without_broker()
     print("started by a socket, restarted, killed, hung, stopped: no guest has noticed")
 
 

@@ -25,6 +25,7 @@ source testing/e2e/nvidia_clients.sh
 mkdir "$folder/bin"
 touch "$folder/said"
 cp "$NVSHIM_BROKER" "$NVSHIM_BROKERCTL" "$NVSHIM_PRELOAD" testing/clients/copy_until_told testing/e2e/victims/caller "$folder/bin"
+cp broker/exporter/gpu-broker-exporter "$folder/bin"
 cp -r broker/systemd "$folder/systemd"
 cp testing/e2e/{guests,supervisors,systemd_inside}.py "$folder"
 chmod -R a+rX "$folder"
