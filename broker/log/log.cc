@@ -14,6 +14,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_replace.h"
 #include "broker/log/line_limit.h"
 
 namespace nvshim::broker {
@@ -56,7 +57,10 @@ std::string TimeNow() {
   return fmt::format("{:%FT%T}.{:06}Z", fmt::gmtime(static_cast<time_t>(us / 1'000'000)), us % 1'000'000);
 }
 
-std::string Escaped(std::string_view text) { return absl::CHexEscape({text.data(), text.size()}); }
+// What stands between double quotes has no need to escape the others.
+std::string Escaped(std::string_view text) {
+  return absl::StrReplaceAll(absl::CHexEscape({text.data(), text.size()}), {{"\\'", "'"}});
+}
 
 std::string ValueText(const LogField& field) {
   if (const auto* number = std::get_if<int64_t>(&field.value)) return std::to_string(*number);

@@ -29,6 +29,11 @@ TEST(LogTest, OfAFieldNoByteIsWrittenThatEndsAValueALineOrATerminalsPatience) {
   EXPECT_THAT(line, HasSubstr("\" number=7"));
 }
 
+TEST(LogTest, ASingleQuoteIsNoReasonToEscape) {
+  EXPECT_THAT(TextOf(Severity::kInfo, "m", {{"what", "guest 'a' \\"}}),
+              HasSubstr(" what=\"guest 'a' \\\\\""));
+}
+
 TEST(LogTest, AnEmptyValueIsSeen) {
   EXPECT_THAT(TextOf(Severity::kInfo, "m", {{"name", ""}}), HasSubstr(" name=\"\""));
 }

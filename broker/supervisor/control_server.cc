@@ -81,6 +81,13 @@ void ControlServer::OnClient(uint32_t index) {
   on_request_(index, request);
 }
 
+std::optional<uid_t> ControlServer::UidOf(uint32_t client) const {
+  const auto it = clients_.find(client);
+  if (it == clients_.end()) return std::nullopt;
+  const auto peer = PeerOf(it->second.socket.get());
+  return peer.ok() ? std::optional(peer->uid) : std::nullopt;
+}
+
 void ControlServer::Answer(uint32_t client, const ControlReply& reply) {
   const auto it = clients_.find(client);
   if (it == clients_.end()) return;

@@ -4,10 +4,13 @@
 #ifndef BROKER_SUPERVISOR_CONTROL_SERVER_H_
 #define BROKER_SUPERVISOR_CONTROL_SERVER_H_
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -45,6 +48,9 @@ class ControlServer {
   void Start();
 
   void Complete(const Completion& completion);
+
+  // Of the process that connected; nothing when it is gone.
+  std::optional<uid_t> UidOf(uint32_t client) const;
 
   // Nothing happens when the client is gone. One that does not take the answer is dropped.
   void Answer(uint32_t client, const ControlReply& reply);

@@ -57,12 +57,24 @@ absl::Status MakeGuestFolder(const std::string& path) {
   return absl::OkStatus();
 }
 
+// Who has asked for a change, and what came of it.
+void TellOperator(std::optional<uid_t> uid, const ControlRequest& request, const std::string& answer) {
+  const auto* field = request.GetDescriptor()->FindFieldByNumber(request.request_case());
+  Log(Severity::kInfo, "audit: an operator",
+      {{"uid", uid ? absl::StrCat(*uid) : "unknown"},
+       {"asks", field == nullptr ? "nothing known" : field->name()},
+       {"answer", answer}});
+}
+
 }  // namespace
 
 // ---- Requests ----
 
 void Supervisor::OnRequest(uint32_t client, const ControlRequest& request) {
   auto reply = Do(request);
+  if (!request.has_statistics() && !request.has_info())
+    TellOperator(control_.UidOf(client), request,
+                 reply.ok() ? reply->done() : std::string(reply.status().message()));
   if (reply.ok()) return AnswerLater(client, *std::move(reply), request.has_statistics());
   ControlReply refusal;
   refusal.set_error(std::string(reply.status().message()));

@@ -66,6 +66,8 @@ def add_and_limit(supervisor):
                               ("that of a setting", ["remove", "a"]), ("nobody has added", ["remove", "x"]),
                               ("is not there", ["kill", "x"])):
         expect_refused(wanted, "guests", *arguments)
+    for asked in ("asks=add answer=\"guest 'new'", "asks=limit answer=\"there is no guest 'x'"):
+        supervisor.await_log(f"audit: an operator uid={os.geteuid()} {asked}")
     taker = takers.Taker(socket)
     taker.take("files 1")
     taker.take("clients 3", takers.INSUFFICIENT_RESOURCES)
