@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "broker/io/limits_message.h"
+#include "broker/supervisor/statistics_json.h"
 
 namespace nvshim::broker::ctl {
 namespace {
@@ -79,18 +80,6 @@ Row RowOf(const View& view) {
 
 Json LimitJson(uint64_t limit) { return limit == kNoLimit ? Json() : Json(limit); }
 
-Json KindsJson(const GuestStatistics& guest) {
-  const broker::Limits limits = LimitsOf(guest);
-  Json json = Json::object();
-  for (size_t i = 0; i < kResourceCount; ++i) {
-    const auto resource = static_cast<Resource>(i);
-    Json& kind = json[std::string(kResources[i].name)];
-    if (kResources[i].unit != Unit::kPerSecond) kind["used"] = UsedOf(guest, resource);
-    kind["limit"] = LimitJson(limits[resource]);
-  }
-  return json;
-}
-
 Json ViewJson(const View& view) {
   Json json = {
       {"name", view.name()}, {"guest", nullptr},  {"worker_pid", nullptr}, {"processes", 0},
@@ -101,7 +90,7 @@ Json ViewJson(const View& view) {
     json["worker_pid"] = view.guest->worker_pid();
     json["processes"] = view.guest->processes();
     json["files"] = view.guest->files();
-    json["limits"] = KindsJson(*view.guest);
+    json["limits"] = LimitsJson(view.guest->used(), LimitsOf(*view.guest));
   }
   if (view.known != nullptr) {
     if (!view.known->socket().empty()) json["socket"] = view.known->socket();

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "broker/cli/description.h"
+#include "broker/command.h"
 #include "broker/default_socket.h"
 #include "broker/exporter/exposition.h"
 #include "broker/exporter/http_server.h"
@@ -29,11 +30,6 @@ struct Flags {
   std::string socket = kDefaultSocket;
   bool list_metrics = false;
 };
-
-int Fail(const absl::Status& status) {
-  std::fprintf(stderr, "gpu-broker-exporter: %s\n", std::string(status.message()).c_str());
-  return 1;
-}
 
 std::string Hostname() {
   char name[HOST_NAME_MAX + 1] = "";

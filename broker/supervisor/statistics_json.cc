@@ -16,19 +16,6 @@ Json CountsJson(const google::protobuf::Map<std::string, uint64_t>& counts) {
   return sorted;
 }
 
-// By kind: what is used and what may be; null is no limit. Of frames per second nothing is held.
-Json LimitsJson(const google::protobuf::RepeatedField<uint64_t>& used, const broker::Limits& limits) {
-  Json json = Json::object();
-  for (size_t i = 0; i < kResourceCount; ++i) {
-    const uint64_t limit = limits[static_cast<Resource>(i)];
-    Json& kind = json[std::string(kResources[i].name)];
-    if (kResources[i].unit != Unit::kPerSecond)
-      kind["used"] = static_cast<int>(i) < used.size() ? used[static_cast<int>(i)] : 0;
-    kind["limit"] = limit == kNoLimit ? Json() : Json(limit);
-  }
-  return json;
-}
-
 Json GuestLimitsJson(const GuestStatistics& guest) {
   Json json = LimitsJson(guest.used(), LimitsOf(guest));
   for (int i = 0; i < static_cast<int>(kResourceCount); ++i)
@@ -74,6 +61,18 @@ Json GpuJson(const GpuStatistics& gpu) {
 }
 
 }  // namespace
+
+Json LimitsJson(const google::protobuf::RepeatedField<uint64_t>& used, const Amounts& limits) {
+  Json json = Json::object();
+  for (size_t i = 0; i < kResourceCount; ++i) {
+    const uint64_t limit = limits[static_cast<Resource>(i)];
+    Json& kind = json[std::string(kResources[i].name)];
+    if (kResources[i].unit != Unit::kPerSecond)
+      kind["used"] = static_cast<int>(i) < used.size() ? used[static_cast<int>(i)] : 0;
+    kind["limit"] = limit == kNoLimit ? Json() : Json(limit);
+  }
+  return json;
+}
 
 std::string StatisticsJson(const BrokerStatistics& statistics) {
   const broker::Limits uid_limits = LimitsIn(statistics.uid_limits(), NoLimits());
