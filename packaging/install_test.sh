@@ -5,21 +5,8 @@
 set -euo pipefail
 source testing/e2e/runfiles.sh
 
-((EUID == 0)) || skip "only root may make the namespaces that a systemd of one's own needs"
-unified=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
-[[ -n $unified ]] || skip "no control groups of version 2 are mounted here"
-cgroup=$unified/nvshim-install-$$
-mkdir "$cgroup" 2>/dev/null || skip "no control group can be made in $unified"
-folder=$(mktemp -d /tmp/nvshim-install-XXXXXX)
-# shellcheck disable=SC2317  # called by the trap
-clean_up() {
-  rm -rf -- "$folder"
-  find "$cgroup" -depth -type d -exec rmdir {} + || true
-}
-trap clean_up EXIT
-namespaces=(--pid --mount --cgroup --ipc --uts --net --fork --kill-child --mount-proc)
-unshare "${namespaces[@]}" mount -t cgroup2 none /sys/fs/cgroup 2>/dev/null ||
-  skip "namespaces cannot be made here, or control groups not mounted in them"
+name=install
+source testing/e2e/own_systemd.sh
 
 source testing/e2e/nvidia_clients.sh
 status=0

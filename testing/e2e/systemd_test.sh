@@ -5,21 +5,9 @@ set -euo pipefail
 source testing/e2e/runfiles.sh
 
 systemd=/lib/systemd/systemd
-((EUID == 0)) || skip "only root may make the namespaces that a systemd of one's own needs"
 [[ -x $systemd ]] || skip "there is no $systemd"
-unified=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
-[[ -n $unified ]] || skip "no control groups of version 2 are mounted here"
-cgroup=$unified/nvshim-test-$$
-mkdir "$cgroup" 2>/dev/null || skip "no control group can be made in $unified"
-folder=$(mktemp -d /tmp/nvshim-systemd-XXXXXX)
-# shellcheck disable=SC2317  # called by the trap
-clean_up() {
-  rm -rf -- "$folder"
-  find "$cgroup" -depth -type d -exec rmdir {} + || true
-}
-trap clean_up EXIT
-unshare --pid --mount --cgroup --ipc --uts --net --fork --mount-proc mount -t cgroup2 none /sys/fs/cgroup 2>/dev/null ||
-  skip "namespaces cannot be made here, or control groups not mounted in them"
+name=systemd
+source testing/e2e/own_systemd.sh
 
 source testing/e2e/nvidia_clients.sh
 mkdir "$folder/bin"
@@ -33,8 +21,7 @@ chmod -R a+rX "$folder"
 status=0
 (
   echo "$BASHPID" >"$cgroup/cgroup.procs"
-  exec unshare --pid --mount --cgroup --ipc --uts --net --fork --kill-child --mount-proc \
-    testing/e2e/systemd_boot.sh "$folder" "$clients"
+  exec unshare "${namespaces[@]}" testing/e2e/systemd_boot.sh "$folder" "$clients"
 ) </dev/null || status=$?
 cat "$folder/said"
 ((status == 0)) || fail "status $status of the systemd of its own; what was said is above"
